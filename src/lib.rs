@@ -2,3 +2,6 @@
 
 pub mod aggregates;
 pub mod clock;
+pub mod config;
+pub mod secrets;
+pub mod telemetry;
