@@ -43,7 +43,7 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     #[error("the alert is acknowledged already")]
-    AlreadyAcknowledged(Standing),
+    AlreadyAcknowledged { standing: Standing, forward: Forward },
     #[error("nobody acknowledged the alert")]
     NotAcknowledged,
     #[error("notification-service has answered already")]
@@ -88,7 +88,10 @@ impl AlertAcknowledgment {
         match command {
             Command::Acknowledge(Standing { alert_id, property_id, by, at }, comment) => {
                 match &self.standing {
-                    Some(standing) => Err(Rejection::AlreadyAcknowledged(standing.clone())),
+                    Some(standing) => Err(Rejection::AlreadyAcknowledged {
+                        standing: standing.clone(),
+                        forward: self.forward,
+                    }),
                     None => Ok(AlertAcknowledgmentEvent::Acknowledged {
                         alert_id,
                         property_id,
@@ -150,7 +153,10 @@ mod tests {
         Rules::with(())
             .given(vec![acknowledged(None)])
             .when(Command::Acknowledge(Standing { by: operator("usr_2"), ..standing() }, None))
-            .then_expect_error(Rejection::AlreadyAcknowledged(standing()));
+            .then_expect_error(Rejection::AlreadyAcknowledged {
+                standing: standing(),
+                forward: Forward::Pending,
+            });
     }
 
     #[test]

@@ -1,0 +1,116 @@
+//! Use cases: what an operator or a worker wants done, one file each.
+
+pub mod acknowledge_alert;
+pub mod forward_acknowledgments;
+pub mod idempotency;
+pub mod open_session;
+pub mod reconcile_alerts;
+
+use std::sync::Arc;
+
+use events::{Metadata, PropertyId};
+use ulid::Ulid;
+
+use crate::{
+    access::Caller,
+    clock::SharedClock,
+    ledger::{Ledger, append::AppendError, read::ReadError},
+    secrets::Secrets,
+    upstream::{CallContext, Upstream},
+};
+
+/// What commands work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Resources {
+    pub ledger: Ledger,
+    pub upstream: Upstream,
+    pub secrets: Arc<Secrets>,
+    pub clock: SharedClock,
+    /// Names this process in what it writes.
+    pub instance: Arc<str>,
+}
+
+/// Who wants something done, and in which request.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    pub caller: Caller,
+    /// ULID.
+    pub request_id: String,
+    /// W3C traceparent.
+    pub traceparent: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The same request is being worked on; ask again after a second.
+    #[error("the same request is in progress")]
+    InProgress,
+    /// Too many others write to the same stream, or at all.
+    #[error("the ledger is too busy")]
+    Busy,
+    #[error("the ledger cannot be reached")]
+    Unavailable(#[source] anyhow::Error),
+}
+
+impl From<ReadError> for CommandError {
+    fn from(error: ReadError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+impl From<AppendError> for CommandError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Conflict { .. } | AppendError::Overloaded => Self::Busy,
+            AppendError::ClaimRefused | AppendError::Fenced => Self::InProgress,
+            other => Self::Unavailable(other.into()),
+        }
+    }
+}
+
+impl Actor {
+    /// What stands beside an event that this actor causes.
+    pub fn metadata(
+        &self,
+        instance: &str,
+        property_id: Option<&PropertyId>,
+        key: Option<Ulid>,
+    ) -> Metadata {
+        let caller = &self.caller;
+        Metadata {
+            operator_id: Some(caller.operator_id.clone()),
+            device_id: Some(caller.device_id.clone()),
+            session_id: Some(caller.session_id.clone()),
+            property_id: property_id.cloned(),
+            role: caller.roles.first().cloned(),
+            locale: caller.locale.clone(),
+            app_version: caller.app_version.clone(),
+            app_platform: caller.app_platform.clone(),
+            network_mode: caller.network_mode.clone(),
+            request_id: Some(self.request_id.clone()),
+            trace_id: Some(self.traceparent.clone()),
+            causation_id: None,
+            correlation_id: Some(self.request_id.clone()),
+            idempotency_key: key.map(|key| key.to_string()),
+            producer_instance: instance.to_owned(),
+            sampling_per_mille: 1000,
+        }
+    }
+
+    /// What an upstream is told of this actor.
+    pub fn call_context(&self, property_id: Option<&PropertyId>) -> CallContext {
+        let caller = &self.caller;
+        CallContext {
+            operator_id: Some(caller.operator_id.clone()),
+            device_id: Some(caller.device_id.clone()),
+            property_id: property_id.cloned(),
+            roles: caller.roles.clone(),
+            request_id: self.request_id.clone(),
+            traceparent: self.traceparent.clone(),
+            locale: caller.locale.clone(),
+        }
+    }
+}

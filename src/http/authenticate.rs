@@ -1,0 +1,97 @@
+//! The layer before every route that needs a caller: proof and token are verified, the session is opened where there is none.
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::Response,
+};
+use http::{HeaderName, HeaderValue, header};
+
+use super::{codes::Code, problem::Problem, request_context::RequestContext};
+use crate::{
+    access::{AccessRequest, Admission, Caller, refusal::{Reason, Refusal}},
+    app::App,
+    commands::{CommandError, open_session},
+};
+
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
+
+/// Lets a request through with its [`Caller`] in the extensions.
+///
+/// # Errors
+/// The refusal, with its challenge and nonce.
+pub async fn layer(
+    State(app): State<App>,
+    context: RequestContext,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let caller = enter(&app, &context, &request).await?;
+    if let Some(locale) = &caller.locale {
+        context.prefer_locale(locale);
+    }
+    let nonce = caller.fresh_nonce.clone();
+    request.extensions_mut().insert(caller);
+    let mut response = next.run(request).await;
+    if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::from_str(&nonce).ok()) {
+        response.headers_mut().insert(DPOP_NONCE, nonce);
+    }
+    Ok(response)
+}
+
+async fn enter(
+    app: &App,
+    context: &RequestContext,
+    request: &Request,
+) -> Result<Caller, Problem> {
+    let access_request = AccessRequest {
+        method: request.method(),
+        raw_path: context.path(),
+        query: request.uri().query(),
+        headers: request.headers(),
+    };
+    match app.gate().admit(&access_request).await.map_err(problem)? {
+        Admission::Known(caller) => Ok(caller),
+        Admission::Opening(pending) => {
+            open_session::run(app.commands(), app.sessions(), pending, context.request_id())
+                .await
+                .map_err(command_problem)
+        }
+    }
+}
+
+/// A refusal as clients see it.
+pub fn problem(refusal: Refusal) -> Problem {
+    let Refusal { reason, nonce } = refusal;
+    let code = Code::named(reason.code()).unwrap_or(Code::Internal);
+    let mut problem = Problem::new(code);
+    if let Reason::HeaderInvalid(header) = &reason {
+        problem = problem.field(*header, "INVALID");
+    }
+    let challenge = reason.challenge().and_then(|value| HeaderValue::from_str(&value).ok());
+    if let Some(challenge) = challenge {
+        problem = problem.header(header::WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::from_str(&nonce).ok()) {
+        problem = problem.header(DPOP_NONCE, nonce);
+    }
+    if let Reason::Unavailable(_) = &reason {
+        problem = problem.retry_after(std::time::Duration::from_secs(1));
+    }
+    problem.cause(reason)
+}
+
+/// A command's failure as clients see it.
+pub fn command_problem(error: CommandError) -> Problem {
+    let second = std::time::Duration::from_secs(1);
+    match error {
+        CommandError::KeyReused => Problem::new(Code::IdempotencyKeyReused),
+        CommandError::InProgress => {
+            Problem::new(Code::IdempotencyInProgress).retry_after(second)
+        }
+        CommandError::Busy => Problem::new(Code::Overloaded).retry_after(second),
+        CommandError::Unavailable(cause) => {
+            Problem::new(Code::DependencyUnavailable).retry_after(second).cause(cause)
+        }
+    }
+}

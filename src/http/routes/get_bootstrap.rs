@@ -1,0 +1,140 @@
+//! `GET /bootstrap`: everything a desktop needs after its start, in one call.
+
+use axum::{Json, extract::State};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    http::{caller::Entrant, problem::Problem},
+    upstream::tenant,
+};
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Bootstrap {
+    session: Session,
+    operator: Operator,
+    tenant_id: String,
+    /// The properties the operator works for.
+    property_ids: Vec<String>,
+    locale: Locale,
+    theme: Theme,
+    live: Live,
+    server_time: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    /// `bos_` and a ULID.
+    id: String,
+    device_id: String,
+    /// When the access token must have been refreshed.
+    token_expires_at: DateTime<Utc>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Operator {
+    id: String,
+    roles: Vec<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Locale {
+    /// BCP 47.
+    tag: String,
+    /// `ltr` or `rtl`.
+    direction: &'static str,
+}
+
+/// Both null while tenant-service cannot be asked: the desktop keeps the theme it has.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Theme {
+    bundle_url: Option<String>,
+    version: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Live {
+    /// What `GET /live?channels=` knows.
+    channels: Vec<&'static str>,
+    heartbeat_seconds: u64,
+}
+
+#[utoipa::path(
+    get,
+    path = "/bootstrap",
+    operation_id = "bootstrap",
+    tag = "session",
+    responses(
+        (status = 200, description = "Session, operator, properties, locale, theme and live settings", body = Bootstrap),
+        (status = 401, response = crate::http::openapi::Problem),
+        (status = 503, response = crate::http::openapi::Problem),
+    ),
+)]
+pub async fn handle(
+    State(app): State<App>,
+    entrant: Entrant,
+) -> Result<Json<Bootstrap>, Problem> {
+    let caller = &entrant.caller;
+    let profile = match tenant::tenant(&app.commands().upstream, &caller.tenant_id).await {
+        Ok(profile) => profile,
+        Err(error) => {
+            tracing::warn!(error = %error, "the desktop starts without its tenant's profile");
+            None
+        }
+    };
+    let tenant_locale = profile.as_ref().and_then(|profile| profile.locale.clone());
+    let tag = caller.locale.clone().or(tenant_locale).unwrap_or_else(|| "en".to_owned());
+    let theme = profile.map_or_else(Theme::default, |profile| Theme {
+        bundle_url: profile.theme_bundle_url,
+        version: profile.theme_version.map(|version| {
+            version.as_str().map_or_else(|| version.to_string(), str::to_owned)
+        }),
+    });
+    Ok(Json(Bootstrap {
+        session: Session {
+            id: caller.session_id.to_string(),
+            device_id: caller.device_id.to_string(),
+            token_expires_at: caller.token_expires_at,
+        },
+        operator: Operator {
+            id: caller.operator_id.to_string(),
+            roles: caller.roles.clone(),
+        },
+        tenant_id: caller.tenant_id.to_string(),
+        property_ids: caller.property_ids.iter().map(ToString::to_string).collect(),
+        locale: Locale { direction: direction(&tag), tag },
+        theme,
+        live: Live {
+            channels: projections::Channel::ALL.map(projections::Channel::name).to_vec(),
+            heartbeat_seconds: 15,
+        },
+        server_time: app.clock().now(),
+    }))
+}
+
+/// How a language is written.
+fn direction(tag: &str) -> &'static str {
+    match tag.split('-').next() {
+        Some("ps" | "fa" | "prs" | "ar" | "ur") => "rtl",
+        _ => "ltr",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scripts_of_the_region_run_from_right_to_left() {
+        assert_eq!(["ps-AF", "fa-AF", "ar"].map(direction), ["rtl"; 3]);
+        assert_eq!(["en", "fr-FR", "tg"].map(direction), ["ltr"; 3]);
+    }
+}

@@ -1,0 +1,92 @@
+//! `GET /live` (alias `/sse/stream`): server-sent events of one device.
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::{
+    app::App,
+    http::{
+        caller::Entrant,
+        codes::Code,
+        event_stream::{self, Session},
+        live::{live_problem, subscriber},
+        problem::Problem,
+    },
+};
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+#[utoipa::path(
+    get,
+    path = "/live",
+    operation_id = "live",
+    tag = "live",
+    params(
+        ("channels" = Option<String>, Query, description = "Comma-separated: ai, alerts, dashboard-refresh-hints, session; default all"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event heard: goes on after it"),
+    ),
+    responses(
+        (status = 200, description = "Server-sent events; one stream a device, a newer one supersedes it", content_type = "text/event-stream", body = String),
+        (status = 400, response = crate::http::openapi::Problem),
+        (status = 401, response = crate::http::openapi::Problem),
+        (status = 406, response = crate::http::openapi::Problem),
+        (status = 503, response = crate::http::openapi::Problem),
+    ),
+)]
+pub async fn handle(
+    State(app): State<App>,
+    entrant: Entrant,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if !accepts_events(&headers) {
+        return Err(Code::NotAcceptable.into());
+    }
+    let cursor = headers
+        .get(LAST_EVENT_ID)
+        .map(|id| ("Last-Event-ID", id.to_str().unwrap_or("not ASCII")));
+    let subscriber = subscriber(&app, &entrant, &query, cursor)?;
+    let subscription = app.hub().subscribe(subscriber).await.map_err(live_problem)?;
+    let session = session(&app, &entrant);
+    let mut response = Response::new(event_stream::body(subscription, session));
+    let headers = response.headers_mut();
+    let event_stream = HeaderValue::from_static("text/event-stream");
+    headers.insert(header::CONTENT_TYPE, event_stream);
+    let uncached = HeaderValue::from_static("no-store, no-transform");
+    headers.insert(header::CACHE_CONTROL, uncached);
+    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+fn session(app: &App, entrant: &Entrant) -> Session {
+    let caller = Arc::new(entrant.caller.clone());
+    let left = (caller.token_expires_at - app.clock().now()).to_std().unwrap_or_default();
+    let hello = json!({ "sessionId": caller.session_id, "deviceId": caller.device_id });
+    let (gate, listener) = (app.gate().clone(), Arc::clone(&caller));
+    let is_valid = Arc::new(move || -> futures::future::BoxFuture<'static, bool> {
+        let (gate, listener) = (gate.clone(), Arc::clone(&listener));
+        Box::pin(async move { gate.is_still_admitted(&listener).await })
+    });
+    let gate = app.gate().clone();
+    let nonce = Arc::new(move || gate.nonce_for(&caller));
+    Session { is_valid, nonce, expires_at: Instant::now() + left, hello }
+}
+
+/// A client that names types, none of which is ours, asked for something else.
+fn accepts_events(headers: &HeaderMap) -> bool {
+    let Some(accept) = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()) else {
+        return true;
+    };
+    accept.split(',').any(|range| {
+        let media_type = range.split(';').next().unwrap_or_default().trim();
+        matches!(media_type, "text/event-stream" | "text/*" | "*/*")
+    })
+}

@@ -1,0 +1,117 @@
+//! `POST /alerts/{id}/acknowledge`: recorded first, then notification-service is told; 200 whether it hears or not.
+
+use axum::{
+    body::Body,
+    extract::{Path, State},
+    response::Response,
+};
+use events::AlertId;
+use garde::Validate;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use crate::{
+    access::{idempotency_key, policy::Scope},
+    app::App,
+    commands::{
+        acknowledge_alert::{self, Acknowledgment, Outcome, Wish},
+        idempotency::KeyedRequest,
+    },
+    http::{
+        alerts,
+        authenticate::{command_problem, problem},
+        body::Json,
+        caller::Entrant,
+        codes::Code,
+        problem::Problem,
+    },
+};
+
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const X_LEDGER_POSITION: HeaderName = HeaderName::from_static("x-ledger-position");
+
+#[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// For the colleagues; kept encrypted, told to notification-service, never published.
+    #[serde(default)]
+    #[garde(length(chars, min = 1, max = 1000))]
+    comment: Option<String>,
+}
+
+#[utoipa::path(
+    post,
+    path = "/alerts/{id}/acknowledge",
+    operation_id = "acknowledgeAlert",
+    tag = "alerts",
+    params(
+        ("id" = String, Path, description = "The upstream's alert id"),
+        ("X-Idempotency-Key" = String, Header, description = "ULID of this wish; the same key has one effect and one answer"),
+    ),
+    request_body = Request,
+    responses(
+        (status = 200, description = "The acknowledgment that stands, this one or the first one", body = Acknowledgment,
+            headers(
+                ("X-Ledger-Position" = String, description = "Send it back as X-Min-Position to read your own write"),
+                ("Idempotency-Replayed" = String, description = "true when this is the answer to an earlier request"),
+            )),
+        (status = 400, response = crate::http::openapi::Problem),
+        (status = 401, response = crate::http::openapi::Problem),
+        (status = 403, response = crate::http::openapi::Problem),
+        (status = 404, response = crate::http::openapi::Problem),
+        (status = 409, response = crate::http::openapi::Problem),
+        (status = 422, response = crate::http::openapi::Problem),
+        (status = 503, response = crate::http::openapi::Problem),
+    ),
+)]
+pub async fn handle(
+    State(app): State<App>,
+    entrant: Entrant,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(request): Json<Request>,
+) -> Result<Response, Problem> {
+    entrant.require(&app, Scope::AlertsAck)?;
+    let key = idempotency_key::parse(&headers, app.clock().now()).map_err(|error| problem(error.into()))?;
+    let alert_id: AlertId = id.parse().map_err(|_| Problem::new(Code::ResourceNotFound))?;
+    let actor = entrant.actor();
+    let route = format!("POST {}", entrant.context.path());
+    let body = json!(request);
+    let keyed = KeyedRequest::new(app.commands(), &actor, key, &route, &body);
+    let property_id = alerts::property_of(&app, &entrant, &alert_id).await?;
+    let wish = Wish { alert_id, property_id, comment: request.comment };
+    // In a task of its own: a client that hangs up does not leave half a command behind.
+    let commands = app.commands().clone();
+    let running = app.tracker().spawn(async move {
+        acknowledge_alert::run(&commands, &actor, &wish, &keyed).await
+    });
+    let outcome = running
+        .await
+        .map_err(|panicked| Problem::new(Code::Internal).cause(panicked))?
+        .map_err(command_problem)?;
+    Ok(response(&app, &entrant, outcome))
+}
+
+fn response(app: &App, entrant: &Entrant, outcome: Outcome) -> Response {
+    let Outcome { response: stored, position, replayed } = outcome;
+    let mut response = Response::new(Body::from(stored.body));
+    *response.status_mut() =
+        StatusCode::from_u16(stored.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    for (name, value) in stored.headers {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
+            headers.insert(name, value);
+        }
+    }
+    if replayed {
+        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    if let Some(position) = position {
+        let token = app.seal().position(&entrant.caller.tenant_id, position);
+        let token = HeaderValue::from_str(&token).expect("base64url fits into a header");
+        headers.insert(X_LEDGER_POSITION, token);
+    }
+    response
+}

@@ -1,0 +1,216 @@
+//! A desktop: signed in at the simulated platform, proving its key with every request.
+
+use std::time::Duration;
+
+use backoffice::{
+    clock::{Clock, SystemClock},
+    desktop::{
+        frames::{Frame, FrameReader},
+        proof::{DeviceKey, ProofTarget},
+    },
+};
+use reqwest::{Method, Response, StatusCode, header::HeaderMap};
+use serde_json::{Value, json};
+use ulid::Ulid;
+
+use super::service::{Service, World};
+
+pub struct Desktop {
+    http: reqwest::Client,
+    key: DeviceKey,
+    /// What the sign-in answered.
+    pub grant: Value,
+    nonce: Option<String>,
+}
+
+/// An answer, read to its end.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub bytes: Vec<u8>,
+    pub body: Value,
+}
+
+/// A live stream, read frame by frame.
+pub struct Live {
+    response: Response,
+    reader: FrameReader,
+    frames: std::collections::VecDeque<Frame>,
+}
+
+impl Desktop {
+    /// Signs an operator of the tenant in, on a new device, with `options` beside the tenant.
+    pub async fn sign_in(world: &World, tenant_id: &str, options: Value) -> Self {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let key = DeviceKey::generate();
+        let mut wish = json!({ "tenantId": tenant_id, "deviceJwk": key.public_jwk() });
+        wish.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+        let answer = http
+            .post(format!("{}/sim/sign-in", world.simulator.url()))
+            .json(&wish)
+            .send()
+            .await
+            .unwrap();
+        let grant: Value = answer.error_for_status().unwrap().json().await.unwrap();
+        Self { http, key, grant, nonce: None }
+    }
+
+    pub fn text(&self, member: &str) -> &str {
+        self.grant[member].as_str().unwrap()
+    }
+
+    pub fn property(&self) -> &str {
+        self.grant["propertyIds"][0].as_str().unwrap()
+    }
+
+    pub async fn get(&mut self, service: &Service, path: &str) -> Answer {
+        self.request(service, Method::GET, path, None).await
+    }
+
+    /// A mutation under a key of the caller's.
+    pub async fn post(&mut self, service: &Service, path: &str, key: &str, body: &Value) -> Answer {
+        self.request(service, Method::POST, path, Some((key, body))).await
+    }
+
+    async fn request(
+        &mut self,
+        service: &Service,
+        method: Method,
+        path: &str,
+        mutation: Option<(&str, &Value)>,
+    ) -> Answer {
+        let answer = self.send(service, method, path, mutation).await;
+        Answer::read(answer).await
+    }
+
+    /// Sends with a fresh proof; once more when the service asks for its nonce.
+    pub async fn send(
+        &mut self,
+        service: &Service,
+        method: Method,
+        path: &str,
+        mutation: Option<(&str, &Value)>,
+    ) -> Response {
+        for _ in 0..2 {
+            let proof = self.proof(service, &method, path);
+            let answer =
+                self.send_with_proof(service, method.clone(), path, mutation, &proof).await;
+            let nonce = answer.headers().get("dpop-nonce").map(|nonce| nonce.to_str().unwrap());
+            let Some(nonce) = nonce else { return answer };
+            self.nonce = Some(nonce.to_owned());
+            if answer.status() != StatusCode::UNAUTHORIZED {
+                return answer;
+            }
+        }
+        panic!("the service did not take its own nonce");
+    }
+
+    pub fn proof(&self, service: &Service, method: &Method, path: &str) -> String {
+        let url = format!("{}{path}", service.url).parse().unwrap();
+        let target = ProofTarget {
+            method,
+            url: &url,
+            access_token: Some(self.text("accessToken")),
+            nonce: self.nonce.as_deref(),
+        };
+        self.key.proof(&target, SystemClock.now())
+    }
+
+    pub async fn send_with_proof(
+        &self,
+        service: &Service,
+        method: Method,
+        path: &str,
+        mutation: Option<(&str, &Value)>,
+        proof: &str,
+    ) -> Response {
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", service.url))
+            .header("authorization", format!("DPoP {}", self.text("accessToken")))
+            .header("dpop", proof)
+            .header("x-device-id", self.text("deviceId"))
+            .header("x-app-version", "1.4.2")
+            .header("x-app-platform", "linux")
+            .header("x-network-mode", "good");
+        if let Some((key, body)) = mutation {
+            request = request.header("x-idempotency-key", key).json(body);
+        }
+        request.send().await.unwrap()
+    }
+
+    /// Opens the live stream and reads it up to `hello`.
+    pub async fn live(&mut self, service: &Service, query: &str) -> Live {
+        let path = format!("/live{query}");
+        let response = self.send(service, Method::GET, &path, None).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let mut live =
+            Live { response, reader: FrameReader::default(), frames: std::collections::VecDeque::new() };
+        let hello = live.next().await;
+        assert_eq!(hello["kind"], "hello");
+        live
+    }
+
+    /// Asks for alerts until one fulfils the condition.
+    pub async fn alert(
+        &mut self,
+        service: &Service,
+        what: &str,
+        condition: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let started = std::time::Instant::now();
+        loop {
+            let answer = self.get(service, "/alerts?limit=100").await;
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+            let items = answer.body["items"].as_array().unwrap();
+            if let Some(alert) = items.iter().find(|alert| condition(alert)) {
+                return alert.clone();
+            }
+            assert!(started.elapsed() < Duration::from_secs(20), "no alert {what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Answer {
+    pub async fn read(response: Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let bytes = response.bytes().await.unwrap().to_vec();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Self { status, headers, bytes, body }
+    }
+}
+
+impl Live {
+    /// The data of the next event; fails after ten seconds of nothing.
+    pub async fn next(&mut self) -> Value {
+        serde_json::from_str(&self.frame().await.data).unwrap()
+    }
+
+    /// The next event of this kind; those before it are passed over.
+    pub async fn next_of(&mut self, kind: &str) -> Value {
+        loop {
+            let data = self.next().await;
+            if data["kind"] == kind {
+                return data;
+            }
+        }
+    }
+
+    pub async fn frame(&mut self) -> Frame {
+        loop {
+            if let Some(frame) = self.frames.pop_front() {
+                return frame;
+            }
+            let chunk = tokio::time::timeout(Duration::from_secs(10), self.response.chunk());
+            let chunk = chunk.await.expect("an event within ten seconds").unwrap();
+            let chunk = chunk.expect("the stream goes on");
+            self.frames.extend(self.reader.push(&chunk).unwrap());
+        }
+    }
+}
+
+/// A new idempotency key.
+pub fn key() -> String {
+    Ulid::generate().to_string()
+}

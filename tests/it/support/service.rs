@@ -1,0 +1,165 @@
+//! The real binary as a child process, so that it can be killed, and the world around it.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use platform::Simulator;
+use secrecy::ExposeSecret;
+use ulid::Ulid;
+
+use super::{database::TestDatabase, redis::RedisServer, wait};
+
+/// Stores, broker project and simulated platform of one test; nothing is shared with another test.
+pub struct World {
+    pub database: TestDatabase,
+    pub session_tier: RedisServer,
+    pub cache_tier: RedisServer,
+    pub simulator: Simulator,
+    pub project: String,
+    secrets: tempfile::TempDir,
+}
+
+/// One running instance.
+pub struct Service {
+    child: Child,
+    /// With the base path.
+    pub url: String,
+    pub root_url: String,
+    pub admin_url: String,
+    /// From the start of the process to the first successful readiness check.
+    pub ready_after: Duration,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        let project = format!("it-{}", Ulid::generate().to_string().to_lowercase());
+        let settings = platform::Settings {
+            listen: ([127, 0, 0, 1], 0).into(),
+            pubsub_endpoint: Some(format!("http://{}", broker())),
+            project: project.clone(),
+            ..platform::Settings::default()
+        };
+        Self {
+            database: TestDatabase::create().await,
+            session_tier: RedisServer::start(&["--maxmemory-policy", "noeviction"]).await,
+            cache_tier: RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]).await,
+            simulator: Simulator::start(settings).await.expect("the simulated platform starts"),
+            project,
+            secrets: secrets(),
+        }
+    }
+
+    /// Starts an instance and waits until it is ready.
+    pub async fn service(&self) -> Service {
+        self.service_with(&[]).await
+    }
+
+    pub async fn service_with(&self, settings: &[(&str, &str)]) -> Service {
+        let (port, admin_port) = (free_port(), free_port());
+        let root_url = format!("http://127.0.0.1:{port}");
+        let database = self.database.settings();
+        let started = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_backoffice"))
+            .arg("serve")
+            .env_clear()
+            .env("RUST_LOG", "info,sqlx=warn")
+            .env("BACKOFFICE_LISTEN", format!("127.0.0.1:{port}"))
+            .env("BACKOFFICE_ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
+            .env("BACKOFFICE_PUBLIC_BASES", &root_url)
+            .env("DATABASE_URL", database.url.expose_secret())
+            .env("REDIS_SESSION_URL", self.session_tier.url())
+            .env("REDIS_CACHE_URL", self.cache_tier.url())
+            .env("PUBSUB_PROJECT", &self.project)
+            .env("PUBSUB_EMULATOR_HOST", broker())
+            .env("TOKEN_ISSUER", "https://iam.melmastoon.internal")
+            .env("TOKEN_JWKS_URL", format!("{}/.well-known/jwks.json", self.simulator.url()))
+            .env("UPSTREAM_BASE_URL", self.simulator.url().to_string())
+            .env("UPSTREAM_ID_TOKEN", "development")
+            .env("SECRETS_DIR", self.secrets.path())
+            .envs(settings.iter().copied())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        show_if_asked(&mut child);
+        let service = Service {
+            child,
+            url: format!("{root_url}/bff/backoffice/v1"),
+            root_url,
+            admin_url: format!("http://127.0.0.1:{admin_port}"),
+            ready_after: Duration::ZERO,
+        };
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let ready = format!("{}/health/ready", service.root_url);
+        wait::until("the service is ready", || async {
+            http.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+        Service { ready_after: started.elapsed(), ..service }
+    }
+}
+
+impl Service {
+    /// `kill -9`: nothing is drained, nothing is said.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM and the time until the process is gone.
+    pub async fn stop(mut self) -> Duration {
+        let started = Instant::now();
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap();
+        started.elapsed()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // Already gone when the test killed it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The broker of this test run, `host:port`.
+pub fn broker() -> String {
+    std::env::var("PUBSUB_EMULATOR_HOST").expect("PUBSUB_EMULATOR_HOST names a broker")
+}
+
+/// `SHOW_LOGS=1` shows what the service logs.
+fn show_if_asked(child: &mut Child) {
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let shown = std::env::var_os("SHOW_LOGS").is_some();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok).filter(|_| shown) {
+            eprintln!("{line}");
+        }
+    });
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn secrets() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key"] {
+        write_secret(&directory.path().join(name));
+    }
+    directory
+}
+
+fn write_secret(path: &Path) {
+    let secret: String = (0..2).map(|_| Ulid::generate().to_string()).collect();
+    fs::write(path, secret).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o400)).unwrap();
+}
