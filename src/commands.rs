@@ -8,13 +8,14 @@ pub mod reconcile_alerts;
 
 use std::sync::Arc;
 
+use cqrs_es::AggregateError;
 use events::{Metadata, PropertyId};
 use ulid::Ulid;
 
 use crate::{
     access::Caller,
     clock::SharedClock,
-    ledger::{Ledger, append::AppendError, read::ReadError},
+    ledger::{AppendError, Ledger, ReadError},
     secrets::Secrets,
     upstream::{CallContext, Upstream},
 };
@@ -71,6 +72,22 @@ impl From<AppendError> for CommandError {
     }
 }
 
+impl CommandError {
+    /// A failure of the framework, by what the store said of its cause.
+    fn from_aggregate<E: std::error::Error + Send + Sync + 'static>(error: AggregateError<E>) -> Self {
+        match error {
+            AggregateError::AggregateConflict => Self::Busy,
+            AggregateError::DatabaseConnectionError(source)
+            | AggregateError::DeserializationError(source)
+            | AggregateError::UnexpectedError(source) => match source.downcast::<AppendError>() {
+                Ok(error) => (*error).into(),
+                Err(source) => Self::Unavailable(anyhow::anyhow!(source)),
+            },
+            AggregateError::UserError(rejection) => Self::Unavailable(rejection.into()),
+        }
+    }
+}
+
 impl Actor {
     /// What stands beside an event that this actor causes.
     pub fn metadata(
@@ -87,9 +104,9 @@ impl Actor {
             property_id: property_id.cloned(),
             role: caller.roles.first().cloned(),
             locale: caller.locale.clone(),
-            app_version: caller.app_version.clone(),
-            app_platform: caller.app_platform.clone(),
-            network_mode: caller.network_mode.clone(),
+            app_version: Some(caller.app.version.clone()),
+            app_platform: Some(caller.app.platform.to_string()),
+            network_mode: Some(caller.app.network_mode.to_string()),
             request_id: Some(self.request_id.clone()),
             trace_id: Some(self.traceparent.clone()),
             causation_id: None,

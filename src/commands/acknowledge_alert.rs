@@ -3,30 +3,27 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use cqrs_es::{AggregateContext, AggregateError, CqrsFramework, EventStore};
+use cqrs_es::{AggregateError, CqrsFramework};
 use events::{AlertId, OperatorId, PropertyId, StreamId};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{
     Actor, CommandError, Resources,
-    forward_acknowledgments::{self, Told},
-    idempotency::{Known, KeyedRequest},
+    forward_acknowledgments::report::{Report, Told},
+    idempotency::{KeyedRequest, Known},
 };
 use crate::{
     aggregates::{
         AlertAcknowledgment,
         alert_acknowledgment::{Command, Forward, Rejection, Standing},
     },
-    ledger::{
-        append::{Append, AppendError},
-        event_store::TenantStore,
-        idempotency::{ClaimWrite, StoredResponse},
-    },
+    ledger::{Append, ClaimWrite, Receipt, StoredResponse, event_store::TenantStore},
 };
 
 /// How long the operator waits for notification-service.
 const FORWARD_TIMEOUT: Duration = Duration::from_millis(500);
-/// How often a command is decided anew after losing a race for its stream.
+/// How often a command is decided anew after losing a race for its stream or its key.
 const ATTEMPTS_MAX: u32 = 4;
 
 /// What the operator wants.
@@ -35,6 +32,14 @@ pub struct Wish {
     pub alert_id: AlertId,
     pub property_id: PropertyId,
     pub comment: Option<String>,
+}
+
+/// One wish of one operator under one key.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    pub actor: &'a Actor,
+    pub wish: &'a Wish,
+    pub keyed: &'a KeyedRequest,
 }
 
 /// The answer, and where the ledger stands after it.
@@ -48,12 +53,15 @@ pub struct Outcome {
 }
 
 /// Body of the answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Acknowledgment {
+    #[schema(value_type = String)]
     pub id: AlertId,
+    /// `acknowledged`.
     pub state: String,
     pub acknowledged_at: DateTime<Utc>,
+    #[schema(value_type = String)]
     pub acknowledged_by: OperatorId,
     /// notification-service has answered.
     pub forwarded: bool,
@@ -63,36 +71,34 @@ pub struct Acknowledgment {
 ///
 /// # Errors
 /// See [`CommandError`]. After [`CommandError::Unavailable`] the acknowledgment may stand; the same key finds out.
-pub async fn run(
-    resources: &Resources,
-    actor: &Actor,
-    wish: &Wish,
-    request: &KeyedRequest,
-) -> Result<Outcome, CommandError> {
+pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome, CommandError> {
     for _ in 0..ATTEMPTS_MAX {
-        match acknowledge(resources, actor, wish, request).await {
-            Ok(position) => {
-                return tell_and_answer(resources, actor, wish, request, Some(position)).await;
-            }
+        match request.acknowledge(resources).await {
+            Ok(position) => return request.tell(resources, position).await,
+            Err(Refused::ByKey) => (),
+            Err(Refused::ByRace) => continue,
             Err(Refused::ByRule(standing, forward)) => {
-                // A request that comes again finds its own event here: the key is asked before the rule's answer is given.
-                if let Some(known) = request.known(resources).await? {
-                    return answer_known(resources, actor, wish, known).await;
-                }
-                let claim = |response| request.start_and_complete(actor, response);
-                let answer = answer(&standing, forward);
-                match store(resources, actor, wish, answer, claim).await {
-                    Err(CommandError::InProgress) => (),
-                    stored => return stored,
-                }
-            }
-            Err(Refused::ByKey) => {
-                if let Some(known) = request.known(resources).await? {
-                    return answer_known(resources, actor, wish, known).await;
+                // A request that comes again meets its own event: the key is asked before the rule's answer is given.
+                if request.keyed.known(resources).await?.is_none() {
+                    let answer = answer(&standing, forward == Forward::Done);
+                    let claim = request.keyed.start_and_complete(request.actor, answer.clone());
+                    match request.store(resources, claim).await {
+                        Ok(()) => return Ok(Outcome::new(answer, None)),
+                        Err(CommandError::InProgress) => (),
+                        Err(error) => return Err(error),
+                    }
                 }
             }
-            Err(Refused::ByRace) => (),
             Err(Refused::Failed(error)) => return Err(error),
+        }
+        match request.keyed.known(resources).await? {
+            Some(Known::Answered(response)) => {
+                return Ok(Outcome { response, position: None, replayed: true });
+            }
+            Some(Known::Resumed(keyed)) => {
+                return Request { keyed: &keyed, ..request }.resume(resources).await;
+            }
+            None => (),
         }
     }
     Err(CommandError::Busy)
@@ -106,35 +112,121 @@ enum Refused {
     Failed(CommandError),
 }
 
-/// Records the acknowledgment and claims the key, in one append. Answers the position.
-async fn acknowledge(
-    resources: &Resources,
-    actor: &Actor,
-    wish: &Wish,
-    request: &KeyedRequest,
-) -> Result<i64, Refused> {
-    let store = store_of(resources, actor, wish, request).with_claim(request.start(actor));
-    let receipt = store.receipt();
-    let standing = Standing {
-        alert_id: wish.alert_id.clone(),
-        property_id: wish.property_id.clone(),
-        by: actor.caller.operator_id.clone(),
-        at: resources.clock.now(),
-    };
-    let stream = StreamId::alert_acknowledgment(&wish.alert_id);
-    let framework = CqrsFramework::new(store, vec![], ());
-    let command = Command::Acknowledge(standing, wish.comment.clone());
-    match framework.execute(stream.as_str(), command).await {
-        Ok(()) => Ok(receipt.position()),
-        Err(AggregateError::UserError(Rejection::AlreadyAcknowledged(standing))) => {
-            let forward = load(resources, actor, wish, request).await.map_err(Refused::Failed)?;
-            Err(Refused::ByRule(standing, forward.forward))
+impl Request<'_> {
+    /// Records the acknowledgment and claims the key, in one append. Answers the position.
+    async fn acknowledge(&self, resources: &Resources) -> Result<i64, Refused> {
+        let standing = Standing {
+            alert_id: self.wish.alert_id.clone(),
+            property_id: self.wish.property_id.clone(),
+            by: self.actor.caller.operator_id.clone(),
+            at: resources.clock.now(),
+        };
+        let command = Command::Acknowledge(standing, self.wish.comment.clone());
+        match self.execute(resources, command, self.keyed.start(self.actor)).await {
+            Ok(receipt) => Ok(receipt.position),
+            Err(AggregateError::UserError(Rejection::AlreadyAcknowledged {
+                standing,
+                forward,
+            })) => Err(Refused::ByRule(standing, forward)),
+            Err(AggregateError::AggregateConflict) => Err(Refused::ByRace),
+            Err(error) => Err(match CommandError::from_aggregate(error) {
+                CommandError::InProgress => Refused::ByKey,
+                failed => Refused::Failed(failed),
+            }),
         }
-        Err(AggregateError::AggregateConflict) => Err(Refused::ByRace),
-        Err(error) => Err(match receipt.failure() {
-            Some(AppendError::ClaimRefused) => Refused::ByKey,
-            Some(failure) => Refused::Failed(failure.into()),
-            None => Refused::Failed(CommandError::Unavailable(error.into())),
-        }),
+    }
+
+    /// Tells notification-service of what was recorded just now, and answers.
+    async fn tell(&self, resources: &Resources, position: i64) -> Result<Outcome, CommandError> {
+        let tenant_id = &self.actor.caller.tenant_id;
+        let report = Report::open(resources, tenant_id, &self.wish.alert_id).await?;
+        let Some(report) = report else { return self.resume(resources).await };
+        let context = self.actor.call_context(Some(&self.wish.property_id));
+        let told = report.tell(resources, tenant_id, &context, FORWARD_TIMEOUT).await;
+        let forwarded = matches!(told, Told::Forwarded { .. });
+        let answer = answer(&report.standing, forwarded);
+        let claim = self.keyed.complete(answer.clone());
+        let Some(command) = told.command(resources.clock.now()) else {
+            self.store(resources, claim).await?;
+            return Ok(Outcome::new(answer, Some(position)));
+        };
+        match self.execute(resources, command, claim).await {
+            Ok(receipt) => Ok(Outcome::new(answer, Some(receipt.position))),
+            // The worker was faster: what it wrote is the same.
+            Err(AggregateError::AggregateConflict | AggregateError::UserError(_)) => {
+                self.store(resources, self.keyed.complete(answer.clone())).await?;
+                Ok(Outcome::new(answer, Some(position)))
+            }
+            Err(error) => Err(CommandError::from_aggregate(error)),
+        }
+    }
+
+    /// Goes on where an attempt stopped that is gone: the acknowledgment stands, only its answer is missing.
+    async fn resume(&self, resources: &Resources) -> Result<Outcome, CommandError> {
+        let stream = StreamId::alert_acknowledgment(&self.wish.alert_id);
+        let tenant_id = &self.actor.caller.tenant_id;
+        let mut acknowledgment = AlertAcknowledgment::default();
+        for recorded in resources.ledger.read_stream(tenant_id, &stream).await? {
+            cqrs_es::Aggregate::apply(&mut acknowledgment, recorded.event);
+        }
+        let standing = acknowledgment.standing.ok_or(CommandError::InProgress)?;
+        let answer = answer(&standing, acknowledgment.forward == Forward::Done);
+        self.store(resources, self.keyed.complete(answer.clone())).await?;
+        Ok(Outcome::new(answer, None))
+    }
+
+    /// Runs a command by the rules; its events and the claim are one append.
+    async fn execute(
+        &self,
+        resources: &Resources,
+        command: Command,
+        claim: ClaimWrite,
+    ) -> Result<Receipt, AggregateError<Rejection>> {
+        let metadata = self.actor.metadata(
+            &resources.instance,
+            Some(&self.wish.property_id),
+            Some(self.keyed.key.key),
+        );
+        let tenant_id = self.actor.caller.tenant_id.clone();
+        let store = TenantStore::<AlertAcknowledgment>::new(&resources.ledger, tenant_id, metadata)
+            .with_claim(claim);
+        let stream = StreamId::alert_acknowledgment(&self.wish.alert_id);
+        let framework = CqrsFramework::new(store.clone(), vec![], ());
+        framework.execute(stream.as_str(), command).await?;
+        Ok(store.receipt().unwrap_or_default())
+    }
+
+    /// Writes to the claim alone.
+    async fn store(&self, resources: &Resources, claim: ClaimWrite) -> Result<(), CommandError> {
+        let append = Append {
+            tenant_id: self.actor.caller.tenant_id.clone(),
+            writes: Vec::new(),
+            claim: Some(claim),
+            metadata: self.actor.metadata(&resources.instance, None, None),
+        };
+        resources.ledger.append(append).await?;
+        Ok(())
+    }
+}
+
+impl Outcome {
+    fn new(response: StoredResponse, position: Option<i64>) -> Self {
+        Self { response, position, replayed: false }
+    }
+}
+
+/// The answer to everybody who acknowledges the alert, first or later.
+fn answer(standing: &Standing, forwarded: bool) -> StoredResponse {
+    let body = Acknowledgment {
+        id: standing.alert_id.clone(),
+        state: "acknowledged".to_owned(),
+        acknowledged_at: standing.at,
+        acknowledged_by: standing.by.clone(),
+        forwarded,
+    };
+    StoredResponse {
+        status: 200,
+        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+        body: serde_json::to_vec(&body).expect("an acknowledgment has string keys only"),
     }
 }

@@ -18,12 +18,13 @@ use tokio_util::sync::CancellationToken;
 use self::report::Report;
 use super::Resources;
 use crate::{
+    aggregates::AlertAcknowledgment,
     ledger::{event_store::TenantStore, read},
     upstream::CallContext,
 };
 
 /// Events read in one transaction.
-const PAGE: i64 = 500;
+const PAGE: u32 = 500;
 /// Calls made at once.
 const CALLS_MAX: i64 = 16;
 /// How long the request that recorded an acknowledgment has for itself, before the worker tries.
@@ -71,7 +72,7 @@ pub async fn read_on(jobs: &PgPool) -> anyhow::Result<usize> {
     .fetch_optional(&mut *tx)
     .await?;
     let Some(cursor) = cursor else { return Ok(0) };
-    let page = read::tail_on(&mut tx, cursor, PAGE).await?;
+    let page = read::tail(jobs, cursor, PAGE).await?;
     for stored in &page {
         if stored.ledger == events::Ledger::AlertAck {
             note(&mut tx, &stored.tenant_id, &stored.event()?).await?;
@@ -179,7 +180,7 @@ async fn forward(
         sampling_per_mille: 1000,
         ..Metadata::default()
     };
-    let store = TenantStore::new(resources.ledger.clone(), tenant_id.clone(), metadata);
+    let store = TenantStore::<AlertAcknowledgment>::new(&resources.ledger, tenant_id.clone(), metadata);
     let stream = StreamId::alert_acknowledgment(alert_id);
     match CqrsFramework::new(store, vec![], ()).execute(stream.as_str(), command).await {
         // The request itself, or another instance, was faster.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use ulid::Ulid;
 
 use super::{Actor, CommandError, Resources};
-use crate::ledger::idempotency::{ClaimKey, ClaimState, ClaimWrite, StoredResponse};
+use crate::ledger::{ClaimKey, ClaimState, ClaimWrite, StoredResponse};
 
 /// How long one request may work on a key before another may take it over. Longer than any request's deadline.
 pub const LEASE: Duration = Duration::from_secs(30);

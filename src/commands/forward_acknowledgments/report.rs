@@ -16,7 +16,7 @@ use crate::{
         alert_acknowledgment::{Command, Forward, Standing},
     },
     commands::Resources,
-    ledger::read::ReadError,
+    ledger::ReadError,
     upstream::{
         CallContext, UpstreamError,
         notification::{self, Acknowledged},

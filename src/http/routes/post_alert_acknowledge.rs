@@ -21,7 +21,7 @@ use crate::{
     },
     http::{
         alerts,
-        authenticate::{command_problem, problem},
+        authenticate::command_problem,
         body::Json,
         caller::Entrant,
         codes::Code,
@@ -74,7 +74,8 @@ pub async fn handle(
     Json(request): Json<Request>,
 ) -> Result<Response, Problem> {
     entrant.require(&app, Scope::AlertsAck)?;
-    let key = idempotency_key::parse(&headers, app.clock().now()).map_err(|error| problem(error.into()))?;
+    let key = idempotency_key::parse(&headers, app.clock().now());
+    let key = key.map_err(|error| Problem::new(Code::named(error.code()).unwrap_or(Code::Internal)))?;
     let alert_id: AlertId = id.parse().map_err(|_| Problem::new(Code::ResourceNotFound))?;
     let actor = entrant.actor();
     let route = format!("POST {}", entrant.context.path());
@@ -85,7 +86,8 @@ pub async fn handle(
     // In a task of its own: a client that hangs up does not leave half a command behind.
     let commands = app.commands().clone();
     let running = app.tracker().spawn(async move {
-        acknowledge_alert::run(&commands, &actor, &wish, &keyed).await
+        let request = acknowledge_alert::Request { actor: &actor, wish: &wish, keyed: &keyed };
+        acknowledge_alert::run(&commands, request).await
     });
     let outcome = running
         .await
