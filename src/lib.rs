@@ -1,1 +1,3 @@
-//! The service.
+//! The back-office BFF: a ledger of what operators do, views of what upstream services say, one live stream a desktop.
+
+pub mod clock;

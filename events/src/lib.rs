@@ -1,1 +1,14 @@
-//! The vocabulary.
+//! The vocabulary: every event the service writes or reads. No I/O, no async, no SQL, no clock.
+
+pub mod envelope;
+pub mod ids;
+pub mod ledger;
+pub mod schema;
+pub mod upcast;
+pub mod upstream;
+
+pub use envelope::{Envelope, Metadata};
+pub use ids::{
+    AlertId, DeviceId, EventId, InvalidId, OperatorId, PropertyId, SessionId, StreamId, TenantId,
+};
+pub use ledger::{Ledger, LedgerEvent, Period, RetentionClass};

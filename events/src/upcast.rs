@@ -1,0 +1,31 @@
+//! Old schema versions become current ones at read; what is stored never changes.
+
+use serde_json::Value;
+
+/// A kind that no reader of this version knows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no reader for kind {0}")]
+pub struct UnknownKind(pub String);
+
+/// The kinds of [`crate::ledger`] in their current versions.
+pub const CURRENT_KINDS: [&str; 7] = [
+    "melmastoon.bff.backoffice.alert.acknowledged.v1",
+    "melmastoon.bff.backoffice.acknowledgment.forwarded.v1",
+    "melmastoon.bff.backoffice.acknowledgment.forward_failed.v1",
+    "melmastoon.bff.backoffice.session.opened.v1",
+    "melmastoon.bff.backoffice.session.force_logged_out.v1",
+    "melmastoon.bff.backoffice.relay.dead_lettered.v1",
+    "melmastoon.bff.backoffice.projection.rebuilt.v1",
+];
+
+/// Brings the `data` of a stored event to its kind's current version.
+///
+/// # Errors
+/// [`UnknownKind`] for a kind that has no path to a current one: a newer binary wrote it.
+pub fn upcast(kind: &str, data: Value) -> Result<(&'static str, Value), UnknownKind> {
+    CURRENT_KINDS
+        .into_iter()
+        .find(|current| *current == kind)
+        .map(|current| (current, data))
+        .ok_or_else(|| UnknownKind(kind.to_owned()))
+}

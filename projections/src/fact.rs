@@ -1,0 +1,50 @@
+//! A fact: an event of the ledger or of the inbox, with its place, as folds see it.
+
+use chrono::{DateTime, Utc};
+use events::{
+    TenantId,
+    ledger::{
+        alert_acknowledgment::AlertAcknowledgmentEvent, operator_session::OperatorSessionEvent,
+        system::SystemEvent,
+    },
+    upstream::UpstreamEvent,
+};
+
+/// The two sequences of facts, each gapless and in commit order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Log {
+    /// What operators did through this service.
+    Ledger,
+    /// What upstream services said.
+    Inbox,
+}
+
+impl Log {
+    pub const ALL: [Self; 2] = [Self::Ledger, Self::Inbox];
+
+    /// The name in checkpoints and keys.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Inbox => "inbox",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fact {
+    pub tenant_id: TenantId,
+    pub log: Log,
+    /// From 1, gapless in its log.
+    pub position: i64,
+    pub occurred_at: DateTime<Utc>,
+    pub event: FactEvent,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum FactEvent {
+    AlertAcknowledgment(AlertAcknowledgmentEvent),
+    OperatorSession(OperatorSessionEvent),
+    System(SystemEvent),
+    Upstream(UpstreamEvent),
+}
