@@ -14,11 +14,9 @@ use self::{
     live::Following,
     proof::DeviceKey,
     sign_in::Who,
+    stack_file::StackFile,
 };
-use crate::{
-    clock::{Clock, SystemClock},
-    dev::stack_file::StackFile,
-};
+use crate::clock::{Clock, SystemClock};
 
 pub mod client;
 pub mod device;
@@ -26,6 +24,7 @@ pub mod frames;
 pub mod live;
 pub mod proof;
 pub mod sign_in;
+pub mod stack_file;
 
 /// How long `acknowledge latest` waits for an alert to appear, in steps of [`LOOK_INTERVAL`].
 const LOOKS_MAX: u32 = 20;

@@ -16,7 +16,7 @@ use self::{
     card::card,
     children::{Children, create_log, log_path, log_tail},
     progress::Progress,
-    stack_file::StackFile,
+    settings::{listen_address, port},
     stop::StopSignal,
 };
 use crate::{
@@ -26,20 +26,19 @@ use crate::{
         device::Device,
         proof::DeviceKey,
         sign_in::{self, Who},
+        stack_file::StackFile,
     },
 };
 
 pub mod card;
 pub mod children;
 pub mod progress;
-pub mod stack_file;
+pub mod settings;
 pub mod stop;
 
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(120);
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const READY_INTERVAL: Duration = Duration::from_millis(50);
-/// The `iss` of the simulator's tokens, which is the real platform's.
-const TOKEN_ISSUER: &str = "https://iam.melmastoon.internal";
 
 /// `backoffice dev`
 #[derive(Args, Clone, Debug)]
@@ -101,7 +100,7 @@ async fn work(options: &Options, children: &mut Children) -> anyhow::Result<()> 
     progress.done();
 
     let progress = Progress::begin("starting the service");
-    children.start("service", service(&program, &stack)?, port(&stack.backoffice_url)?)?;
+    children.start("service", service(&program, options, &stack)?, port(&stack.backoffice_url)?)?;
     let health = stack.backoffice_url.join("/health/ready")?;
     await_ready(children, &http, "service", &health).await?;
     progress.done();
@@ -137,7 +136,7 @@ async fn migrate(program: &Path, options: &Options, stack: &StackFile) -> anyhow
     let log = create_log(&options.stack_dir, "migrate")?;
     let status = Command::new(program)
         .arg("migrate")
-        .envs(service_environment(stack)?)
+        .envs(settings::of_service(stack, &options.stack_dir)?)
         .stdin(Stdio::null())
         .stdout(log.try_clone().context("cannot share a log")?)
         .stderr(log)
@@ -168,30 +167,10 @@ fn simulator(program: &Path, options: &Options, stack: &StackFile) -> anyhow::Re
     Ok(command)
 }
 
-fn service(program: &Path, stack: &StackFile) -> anyhow::Result<Command> {
+fn service(program: &Path, options: &Options, stack: &StackFile) -> anyhow::Result<Command> {
     let mut command = Command::new(program);
-    command.arg("serve").envs(service_environment(stack)?);
+    command.arg("serve").envs(settings::of_service(stack, &options.stack_dir)?);
     Ok(command)
-}
-
-/// The service's settings on a development stack; everything else keeps its default.
-fn service_environment(stack: &StackFile) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let port = port(&stack.backoffice_url)?;
-    Ok(vec![
-        ("DATABASE_URL", stack.database_url.clone()),
-        ("DATABASE_OWNER_URL", stack.database_owner_url.clone()),
-        ("REDIS_SESSION_URL", stack.redis_session_url.clone()),
-        ("REDIS_CACHE_URL", stack.redis_cache_url.clone()),
-        ("PUBSUB_EMULATOR_HOST", stack.pubsub_emulator_host.clone()),
-        ("PUBSUB_PROJECT", stack.pubsub_project.clone()),
-        ("LISTEN", listen_address(&stack.backoffice_url)?),
-        ("ADMIN_LISTEN", listen_address(&stack.admin_url)?),
-        ("PUBLIC_ORIGINS", format!("http://127.0.0.1:{port},http://localhost:{port}")),
-        ("TOKEN_ISSUER", TOKEN_ISSUER.to_owned()),
-        ("JWKS_URL", stack.simulator_url.join("/.well-known/jwks.json")?.into()),
-        ("UPSTREAM_BASE_URL", stack.simulator_url.as_str().trim_end_matches('/').to_owned()),
-        ("ENVIRONMENT", "development".to_owned()),
-    ])
 }
 
 async fn await_ready(
@@ -217,12 +196,4 @@ async fn await_ready(
         outcome = tokio::time::timeout(READY_TIMEOUT, poll) => if outcome.is_ok() { return Ok(()) },
     }
     bail!("the {name} is not ready after {READY_TIMEOUT:?}; {health} answered {last_answer}")
-}
-
-fn port(url: &Url) -> anyhow::Result<u16> {
-    url.port_or_known_default().with_context(|| format!("{url} has no port"))
-}
-
-fn listen_address(url: &Url) -> anyhow::Result<String> {
-    Ok(format!("127.0.0.1:{}", port(url)?))
 }

@@ -1,5 +1,9 @@
 //! The back-office BFF: a ledger of what operators do, views of what upstream services say, one live stream a desktop.
 
+pub mod aggregates;
 pub mod clock;
+pub mod config;
 pub mod desktop;
 pub mod dev;
+pub mod secrets;
+pub mod telemetry;

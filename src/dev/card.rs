@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::stack_file::StackFile;
-use crate::desktop::device::Device;
+use crate::desktop::{device::Device, stack_file::StackFile};
 
 /// Text of about a dozen lines, without a trailing line break.
 pub fn card(program: &Path, stack_dir: &Path, stack: &StackFile, device: &Device) -> String {

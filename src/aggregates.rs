@@ -1,0 +1,7 @@
+//! The rules, as cqrs-es aggregates: given what happened, may this happen now? No I/O, no clock, no chance.
+
+pub mod alert_acknowledgment;
+pub mod operator_session;
+
+pub use alert_acknowledgment::AlertAcknowledgment;
+pub use operator_session::OperatorSession;
