@@ -23,6 +23,8 @@ pub mod device;
 pub mod frames;
 pub mod live;
 pub mod proof;
+#[cfg(test)]
+mod scripted;
 pub mod sign_in;
 pub mod stack_file;
 

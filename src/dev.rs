@@ -36,8 +36,8 @@ pub mod progress;
 pub mod settings;
 pub mod stop;
 
-const MIGRATION_TIMEOUT: Duration = Duration::from_secs(120);
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const MIGRATION_TIMEOUT: Duration = Duration::from_mins(2);
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
 const READY_INTERVAL: Duration = Duration::from_millis(50);
 
 /// `backoffice dev`

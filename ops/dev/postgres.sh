@@ -86,11 +86,12 @@ make_database() {
 }
 
 up_postgres() {
+  # Before the choice of a user, since the package may bring its own.
+  provide_postgres
   postgres_user=$(postgres_user "$STACK_DIR/postgres")
   if [[ -r $STACK_DIR/postgres.home ]]; then
     postgres_user=$(postgres_user "$(<"$STACK_DIR/postgres.home")")
   fi
-  provide_postgres
   choose_postgres_home
   make_postgres_reachable
   if ! is_running postgres; then

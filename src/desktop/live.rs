@@ -181,6 +181,46 @@ pub fn check_channels(channels: &[String]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desktop::{
+        client::tests::{claims, signed_in},
+        scripted::ScriptedServer,
+    };
+
+    #[tokio::test]
+    async fn a_broken_stream_is_resumed_behind_the_last_event_with_the_nonce_it_gave() {
+        let server = ScriptedServer::start(&[
+            "200 OK\nContent-Type: text/event-stream\n\n: connected\n\nretry: 100\n\n\
+             id: c-1\nevent: alerts\ndata: {}\n\nid: c-2\nevent: session\n\
+             data: {\"kind\":\"reconnect\",\"nonce\":\"n-9\"}\n\n",
+            "200 OK\nContent-Type: text/event-stream\n\nid: c-3\nevent: ai\ndata: {}\n\n",
+        ])
+        .await;
+        let (_folder, mut client) = signed_in(&server.url);
+        let channels = ["alerts".to_owned(), "session".to_owned()];
+
+        let following = Following { channels: &channels, events_max: Some(2) };
+        follow(&mut client, &following).await.unwrap();
+
+        let asked = server.asked();
+        assert_eq!(asked[0].line, "GET /bff/backoffice/v1/live?channels=alerts,session HTTP/1.1");
+        assert_eq!(asked[0].header("last-event-id"), None);
+        assert_eq!(asked[1].header("last-event-id"), Some("c-2"));
+        assert_eq!(claims(&asked[1])["nonce"], "n-9");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_was_taken_over_is_not_fought_for() {
+        let server =
+            ScriptedServer::start(&["200 OK\nContent-Type: text/event-stream\n\nevent: session\n\
+             data: {\"kind\":\"superseded\"}\n\n"])
+            .await;
+        let (_folder, mut client) = signed_in(&server.url);
+
+        let following = Following { channels: &[], events_max: None };
+        let error = follow(&mut client, &following).await.unwrap_err();
+
+        assert!(error.to_string().contains("superseded"), "{error}");
+    }
 
     #[test]
     fn only_the_session_channel_steers_the_stream() {

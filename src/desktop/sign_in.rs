@@ -22,7 +22,7 @@ pub struct Who {
     /// Device id (default: a new device)
     #[arg(long = "device")]
     pub device_id: Option<String>,
-    /// Role; may be repeated (default: front_desk and property_manager)
+    /// Role; may be repeated (default: those of a front desk and a property manager)
     #[arg(long = "role")]
     pub roles: Vec<String>,
     /// Property id; may be repeated (default: all of the tenant)
