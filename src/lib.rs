@@ -3,5 +3,7 @@
 pub mod aggregates;
 pub mod clock;
 pub mod config;
+pub mod desktop;
+pub mod dev;
 pub mod secrets;
 pub mod telemetry;

@@ -29,8 +29,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("config", &[]),
     ("database", &["ledger"]),
-    ("desktop", &[]),
-    ("dev", &["desktop"]),
+    ("desktop", &["clock"]),
+    ("dev", &["clock", "desktop"]),
     (
         "http",
         &[

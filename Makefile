@@ -1,0 +1,28 @@
+# Every target that starts something uses a private stack and stops it again. Settings of the stack
+# (ports, broker, where programs come from) stand at the top of ops/dev/stack.sh.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test fmt lint clients clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: ## start stores, simulated platform and service, until ctrl-C
+	@ops/dev/run.sh
+
+test: ## everything a change must pass: formatting, lints, unit and integration tests
+	@ops/dev/test.sh
+
+fmt: ## format the code
+	@cargo fmt --all
+
+lint: ## clippy, with warnings as errors
+	@SQLX_OFFLINE=true cargo clippy --workspace --all-targets --locked -- -D warnings
+
+clients: ## Google's Node and Python clients against the embedded broker
+	@ops/dev/clients.sh
+
+clean: ## stop and delete the development stack
+	@ops/dev/stack.sh clean
+	@STACK_DIR=target/test-stack ops/dev/stack.sh clean
+	@STACK_DIR=target/clients-stack ops/dev/stack.sh clean
