@@ -1,1 +1,3 @@
 //! The simulated platform.
+
+pub mod broker;
