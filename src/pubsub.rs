@@ -103,14 +103,10 @@ impl Pubsub {
             .build()
             .await
             .map_err(PubsubError::Client)?;
-        let subscriber = aimed!(Subscriber::builder(), &endpoint)
-            .build()
-            .await
-            .map_err(PubsubError::Client)?;
-        let topics = aimed!(TopicAdmin::builder(), &endpoint)
-            .build()
-            .await
-            .map_err(PubsubError::Client)?;
+        let subscriber =
+            aimed!(Subscriber::builder(), &endpoint).build().await.map_err(PubsubError::Client)?;
+        let topics =
+            aimed!(TopicAdmin::builder(), &endpoint).build().await.map_err(PubsubError::Client)?;
         let subscriptions = aimed!(SubscriptionAdmin::builder(), &endpoint)
             .build()
             .await

@@ -47,9 +47,8 @@ impl Pubsub {
             return Ok(());
         }
         let own = Ledger::ALL.into_iter().map(Ledger::topic);
-        let topics = own
-            .chain([CHECKPOINT_TOPIC.to_owned()])
-            .chain(INTAKE_TOPICS.map(str::to_owned));
+        let topics =
+            own.chain([CHECKPOINT_TOPIC.to_owned()]).chain(INTAKE_TOPICS.map(str::to_owned));
         for topic in topics {
             self.ensure_topic(&topic).await?;
             self.ensure_topic(&dead_letter_topic(&topic)).await?;
@@ -111,9 +110,7 @@ fn created_or_there(
     created: google_cloud_pubsub::Result<()>,
 ) -> Result<(), PubsubError> {
     match created {
-        Err(source)
-            if source.status().is_none_or(|status| status.code != Code::AlreadyExists) =>
-        {
+        Err(source) if source.status().is_none_or(|status| status.code != Code::AlreadyExists) => {
             Err(PubsubError::Topology { resource: resource.to_owned(), source })
         }
         _ => Ok(()),
