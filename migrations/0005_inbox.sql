@@ -112,6 +112,5 @@ grant select, insert on inbox_event to backoffice_intake;
 grant select on inbox_event to backoffice_project;
 grant select, insert on inbox_dead_letter to backoffice_intake;
 grant update (replayed_at) on inbox_dead_letter to backoffice_intake;
-grant execute on function inbox_append(
-    smallint, timestamptz, text[], text[], text[], text[], text[], timestamptz[], text[]
-) to backoffice_intake;
+revoke all on function inbox_append from public;
+grant execute on function inbox_append to backoffice_intake;

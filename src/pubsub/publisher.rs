@@ -1,6 +1,6 @@
 //! Publishing to one topic, in order per key.
 
-use std::{collections::HashMap, future::Future, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use google_cloud_gax::error::rpc::Code;
@@ -48,7 +48,7 @@ impl Publisher {
     pub fn publish(
         &self,
         message: Outbound,
-    ) -> impl Future<Output = Result<(), PublishError>> + Send + 'static {
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + use<> {
         let published = self.0.publish(
             Message::new()
                 .set_ordering_key(message.ordering_key)
