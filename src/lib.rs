@@ -3,7 +3,11 @@
 pub mod aggregates;
 pub mod clock;
 pub mod config;
+pub mod database;
 pub mod desktop;
 pub mod dev;
+pub mod inbox;
+pub mod ledger;
+pub mod pubsub;
 pub mod secrets;
 pub mod telemetry;

@@ -1,6 +1,12 @@
 //! Integration tests: the real parts together. One binary, so that they link once.
+//!
+//! `DATABASE_ADMIN_URL` names Postgres (a superuser), `REDIS_SESSION_URL` and `REDIS_CACHE_URL` two Redis servers,
+//! `PUBSUB_EMULATOR_HOST` a broker; `make test` starts them.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod architecture;
+mod ledger_roles;
+mod outbox;
 mod schemas;
+mod support;

@@ -1,30 +1,17 @@
-//! Waiting for something to become true, with a bound, returning as soon as it is.
+//! Waiting for what another task does, no longer than it takes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 const DEADLINE: Duration = Duration::from_secs(20);
-const STEP: Duration = Duration::from_millis(5);
+const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Asks until the answer is yes; fails with `what` after twenty seconds.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
-    some(what, || {
-        let asked = ask();
-        async move { asked.await.then_some(()) }
-    })
-    .await;
-}
-
-/// Asks until there is an answer; fails with `what` after twenty seconds.
-pub async fn some<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    mut ask: impl FnMut() -> F,
-) -> T {
-    let started = Instant::now();
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(started.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
-        tokio::time::sleep(STEP).await;
+/// Asks until the answer is yes; fails the test when it never is.
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let give_up_at = Instant::now() + DEADLINE;
+    while !is_so().await {
+        assert!(Instant::now() < give_up_at, "never: {what}");
+        sleep(INTERVAL).await;
     }
 }
