@@ -11,3 +11,4 @@ pub mod ledger;
 pub mod pubsub;
 pub mod secrets;
 pub mod telemetry;
+pub mod upstream;
