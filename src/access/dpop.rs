@@ -13,8 +13,8 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
 pub use self::htu::{InvalidBase, PublicBases, RequestPath};
-pub use self::key::KeyCache;
 use self::key::Jwk;
+pub use self::key::KeyCache;
 use super::{
     jws,
     nonce::{Freshness, Nonces},
@@ -53,7 +53,10 @@ pub enum Binding<'a> {
 pub enum NoncePolicy<'a> {
     /// None is; one that is there is not looked at.
     Off,
-    Required { nonces: &'a Nonces, tenant: &'a str },
+    Required {
+        nonces: &'a Nonces,
+        tenant: &'a str,
+    },
 }
 
 /// How far `iat` may be off.
@@ -82,7 +85,7 @@ pub struct Verified {
 }
 
 /// Why a proof is refused. The texts are fixed: nothing of the input is in them.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
     #[error("malformed proof")]
     Malformed,
@@ -103,9 +106,9 @@ pub enum ProofError {
     Uri,
     #[error("proof is outside its time window")]
     Time,
-    /// A nonce is missing or not good; carries the thumbprint that a fresh one is for.
+    /// A nonce is missing or not good; everything else is.
     #[error("a fresh nonce is required")]
-    Nonce { jkt: String },
+    Nonce,
 }
 
 #[derive(Deserialize)]
@@ -174,6 +177,15 @@ pub fn verify(
     Ok(Verified { jkt: key.jkt().to_owned(), jti: claims.jti, nonce })
 }
 
+/// Whose key signed a proof that was refused, so that a fresh nonce can be bound to it. `None` when
+/// its signature is not good.
+pub fn signer(proof: &str, keys: &KeyCache) -> Option<String> {
+    let compact = jws::split(proof).filter(|_| proof.len() <= PROOF_BYTES_MAX)?;
+    let point = read_header(&compact.header).ok()?;
+    let key = keys.verifying_key(&point, compact.signed, &compact.signature)?;
+    Some(key.jkt().to_owned())
+}
+
 fn read_header(json: &[u8]) -> Result<[u8; 65], ProofError> {
     if json.len() > HEADER_BYTES_MAX {
         return Err(ProofError::Malformed);
@@ -206,8 +218,7 @@ fn check_time(claims: &Claims, expected: &Expected<'_>) -> Result<(), ProofError
     let now = expected.now.timestamp();
     let oldest = now - whole_seconds(expected.window.age_max);
     let newest = now + whole_seconds(expected.window.future_max);
-    let is_expired =
-        claims.exp.is_some_and(|exp| exp.0 < now - whole_seconds(EXPIRY_LEEWAY));
+    let is_expired = claims.exp.is_some_and(|exp| exp.0 < now - whole_seconds(EXPIRY_LEEWAY));
     let is_too_early = claims.nbf.is_some_and(|nbf| nbf.0 > newest);
     if (oldest..=newest).contains(&claims.iat.0) && !is_expired && !is_too_early {
         Ok(())
@@ -231,5 +242,5 @@ fn check_nonce(
         .as_deref()
         .and_then(|nonce| nonces.check(nonce, tenant, jkt, expected.now))
         .map(Some)
-        .ok_or_else(|| ProofError::Nonce { jkt: jkt.to_owned() })
+        .ok_or(ProofError::Nonce)
 }

@@ -55,9 +55,22 @@ mod tests {
     fn a_jws_has_exactly_three_canonical_parts() {
         assert!(split("e30.e30.AA").is_some());
         for wrong in [
-            "", ".", "..", "e30", "e30.e30", "e30.e30.", ".e30.e30", "e30..AA", "e30.e30.AA.AA",
-            "e30.e30.AA.AA.AA", "e30=.e30.AA", "e30.e30.AB", "e3+.e30.AA", "e30.e3/.AA",
-            "e30\n.e30.AA", "{}",
+            "",
+            ".",
+            "..",
+            "e30",
+            "e30.e30",
+            "e30.e30.",
+            ".e30.e30",
+            "e30..AA",
+            "e30.e30.AA.AA",
+            "e30.e30.AA.AA.AA",
+            "e30=.e30.AA",
+            "e30.e30.AB",
+            "e3+.e30.AA",
+            "e30.e3/.AA",
+            "e30\n.e30.AA",
+            "{}",
         ] {
             assert!(split(wrong).is_none(), "{wrong:?}");
         }
