@@ -1,5 +1,6 @@
 //! The back-office BFF: a ledger of what operators do, views of what upstream services say, one live stream a desktop.
 
+pub mod access;
 pub mod aggregates;
 pub mod clock;
 pub mod config;

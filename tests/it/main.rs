@@ -5,6 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod access_dpop;
+mod access_gate;
+mod access_keys;
+mod access_token;
+mod access_world;
 mod architecture;
 mod ledger_roles;
 mod outbox;

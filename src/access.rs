@@ -1,0 +1,31 @@
+//! Who may enter: DPoP-bound requests verified, sessions found, roles turned into scopes.
+
+mod caller;
+mod claims;
+mod credentials;
+pub mod dpop;
+mod entrant;
+pub mod fence;
+mod gate;
+pub mod idempotency_key;
+pub mod jwks;
+mod jws;
+pub mod membership;
+pub mod nonce;
+pub mod policy;
+mod refusal;
+pub mod replay;
+pub mod session;
+mod settings;
+mod store;
+mod strict_json;
+pub mod token;
+
+pub use self::{
+    caller::{App, AppPlatform, Caller, NetworkMode},
+    entrant::PendingSession,
+    gate::{AccessRequest, Admission, BareProof, Gate},
+    refusal::{Reason, Refusal},
+    settings::{Issuer, NonceMode, Settings, SettingsError},
+    store::{SessionTier, StoreError},
+};

@@ -1,0 +1,304 @@
+//! The gate: everything a request has to show, checked in one order, the cheapest doubt first.
+//!
+//! Header shape → token → proof → device → membership → fences, replay and session (one script).
+//! What is refused before the script leaves the proof unused.
+
+use std::{collections::HashMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use events::DeviceId;
+use futures::future::join_all;
+use http::{HeaderMap, HeaderName, Method};
+use redis::aio::ConnectionManager;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    caller::{AppHeaders, Caller},
+    claims::{ClaimRules, Claims},
+    credentials::{self, Credentials},
+    dpop::{self, Binding, Expected, KeyCache, NoncePolicy, PublicBases, RequestPath, Verified},
+    entrant::{Entrant, PendingSession},
+    jwks::{self, Jwks},
+    membership::{self, Memberships},
+    nonce::{Freshness, Nonces},
+    policy::Policy,
+    refusal::{Reason, Refusal},
+    replay::{Admitted, ReplayStore},
+    session::{self, SessionStore},
+    settings::{Settings, SettingsError},
+    store::{SessionTier, StoreError},
+    token::TokenVerifier,
+};
+use crate::clock::SharedClock;
+
+const DEVICE_ID: HeaderName = HeaderName::from_static("x-device-id");
+/// Nonces of the refresh route are bound to a key only: there is no token to name a tenant.
+const NO_TENANT: &str = "";
+
+/// What the gate looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessRequest<'a> {
+    pub method: &'a Method,
+    /// As received, percent-encoding untouched, with or without the edge's `/api`.
+    pub raw_path: &'a str,
+    pub query: Option<&'a str>,
+    pub headers: &'a HeaderMap,
+}
+
+/// A request that may enter.
+#[derive(Clone, Debug)]
+pub enum Admission {
+    /// Its session is open.
+    Known(Caller),
+    /// It is the first of its session, which `commands::open_session` opens now.
+    Opening(PendingSession),
+}
+
+/// A good proof without a token (the refresh route).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BareProof {
+    /// Thumbprint the refresh token must be bound to.
+    pub jkt: String,
+    pub fresh_nonce: Option<String>,
+}
+
+/// The gate. Cheap to clone.
+#[derive(Clone)]
+pub struct Gate(Arc<Inner>);
+
+struct Inner {
+    issuers: Vec<Arc<Jwks>>,
+    tokens: TokenVerifier,
+    keys: KeyCache,
+    bases: PublicBases,
+    nonces: Option<Nonces>,
+    memberships: Memberships,
+    policy: Policy,
+    replay: ReplayStore,
+    sessions: SessionStore,
+    window: dpop::Window,
+    bearer_with_proof: bool,
+    clock: SharedClock,
+}
+
+impl Gate {
+    /// `connection` is to the session tier; it may be down for now.
+    ///
+    /// # Errors
+    /// A setting out of its bounds.
+    pub fn new(
+        settings: &Settings,
+        fetch: &jwks::Fetch,
+        lookup: membership::Lookup,
+        connection: ConnectionManager,
+        clock: SharedClock,
+    ) -> Result<Self, SettingsError> {
+        settings.check()?;
+        let issuers: HashMap<_, _> = settings
+            .issuers
+            .iter()
+            .map(|issuer| {
+                let (url, algorithms) = (issuer.jwks_url.clone(), issuer.algorithms.clone());
+                (issuer.iss.clone(), Arc::new(Jwks::new(url, algorithms, Arc::clone(fetch))))
+            })
+            .collect();
+        let rules = ClaimRules {
+            audience: settings.audience.clone(),
+            leeway: settings.leeway,
+            lifetime_max: settings.token_lifetime_max,
+        };
+        let tier = SessionTier::new(connection, settings.store_timeout);
+        Ok(Self(Arc::new(Inner {
+            issuers: issuers.values().cloned().collect(),
+            tokens: TokenVerifier::new(issuers, rules),
+            keys: KeyCache::default(),
+            bases: PublicBases::parse(settings.public_bases.iter().map(String::as_str))?,
+            nonces: settings.nonces()?,
+            memberships: Memberships::new(lookup),
+            policy: Policy::shipped(),
+            replay: ReplayStore::new(tier.clone(), settings.replay_ttl, settings.session_ttl),
+            sessions: SessionStore::new(tier, settings.session_ttl),
+            window: settings.window,
+            bearer_with_proof: settings.bearer_with_proof,
+            clock,
+        })))
+    }
+
+    /// Keeps the issuers' keys fresh until `shutdown`.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        join_all(self.0.issuers.iter().map(|jwks| jwks.run(shutdown.clone()))).await;
+    }
+
+    /// Whether tokens of every issuer can be judged.
+    pub fn is_ready(&self) -> bool {
+        self.0.tokens.is_ready()
+    }
+
+    /// Where the sessions are, for the command that opens and closes them.
+    pub fn sessions(&self) -> &SessionStore {
+        &self.0.sessions
+    }
+
+    /// Forgets a cached membership after a change at tenant-service or iam.
+    pub fn memberships(&self) -> &Memberships {
+        &self.0.memberships
+    }
+
+    /// Lets a request in, once per proof.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub async fn admit(&self, request: &AccessRequest<'_>) -> Result<Admission, Refusal> {
+        let admission = self.0.admit(request).await;
+        if let Err(refusal) = &admission {
+            report(refusal);
+        }
+        admission
+    }
+
+    /// Verifies the proof of a request that has no access token: no `ath` may be in it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub async fn admit_refresh(&self, request: &AccessRequest<'_>) -> Result<BareProof, Refusal> {
+        let admission = self.0.admit_refresh(request).await;
+        if let Err(refusal) = &admission {
+            report(refusal);
+        }
+        admission
+    }
+}
+
+impl Inner {
+    async fn admit(&self, request: &AccessRequest<'_>) -> Result<Admission, Refusal> {
+        let credentials =
+            Credentials::read(request.headers, request.query, self.bearer_with_proof)?;
+        let path = RequestPath::parse(request.raw_path).ok_or(Reason::Malformed)?;
+        let now = self.clock.now();
+        let token = self.tokens.verify(credentials.token, now).await.map_err(Reason::from)?;
+        let claims = &token.claims;
+        let tenant = claims.tenant_id.as_str();
+        let binding = Binding::Token { ath: &token.ath, jkt: &claims.jkt };
+        let expected = self.expected(request, &path, binding, (tenant, now));
+        let entered = match dpop::verify(credentials.proof, &expected, &self.keys) {
+            Ok(verified) => self.enter(request, claims, &verified).await,
+            Err(error) => Err(error.into()),
+        };
+        entered.map_err(|reason| {
+            let nonce = self.nonce_beside(&reason, tenant, &claims.jkt);
+            Refusal { reason, nonce }
+        })
+    }
+
+    /// The steps after the proof is known to be good.
+    async fn enter(
+        &self,
+        request: &AccessRequest<'_>,
+        claims: &Arc<Claims>,
+        verified: &Verified,
+    ) -> Result<Admission, Reason> {
+        check_device(request.headers, claims)?;
+        let app = AppHeaders::read(request.headers)?;
+        let membership = self
+            .memberships
+            .of(&claims.tenant_id, &claims.operator_id)
+            .await
+            .map_err(|_| Reason::Unavailable("tenant-service"))?
+            .ok_or(Reason::ScopeDenied)?;
+        let stored = match self.replay.admit(claims, &verified.jti).await {
+            Ok(Admitted::Yes { session }) => session.as_deref().and_then(session::read),
+            Ok(Admitted::Fenced) => return Err(Reason::SessionRevoked),
+            Ok(Admitted::Replayed) => return Err(Reason::ProofReplayed),
+            Err(error) => return Err(store_failed(&error)),
+        };
+        let nonce = self.nonce_after(verified, claims.tenant_id.as_str());
+        let entrant = Entrant::new(Arc::clone(claims), &membership, &self.policy, nonce);
+        match stored.filter(|session| session.is_of(claims)) {
+            Some(session) => Ok(Admission::Known(entrant.known(&session, app))),
+            None => Ok(Admission::Opening(entrant.opening(app.complete()?))),
+        }
+    }
+
+    async fn admit_refresh(&self, request: &AccessRequest<'_>) -> Result<BareProof, Refusal> {
+        let proof = credentials::read_proof(request.headers)?;
+        let path = RequestPath::parse(request.raw_path).ok_or(Reason::Malformed)?;
+        let now = self.clock.now();
+        let expected = self.expected(request, &path, Binding::None, (NO_TENANT, now));
+        let verified = dpop::verify(proof, &expected, &self.keys).map_err(|error| {
+            let signer = dpop::signer(proof, &self.keys);
+            let reason = Reason::from(error);
+            let nonce = signer.and_then(|jkt| self.nonce_beside(&reason, NO_TENANT, &jkt));
+            Refusal { reason, nonce }
+        })?;
+        match self.replay.use_once(&verified.jkt, &verified.jti).await {
+            Ok(true) => {
+                let fresh_nonce = self.nonce_after(&verified, NO_TENANT);
+                Ok(BareProof { jkt: verified.jkt, fresh_nonce })
+            }
+            Ok(false) => Err(Reason::ProofReplayed.into()),
+            Err(error) => Err(store_failed(&error).into()),
+        }
+    }
+
+    fn expected<'a>(
+        &'a self,
+        request: &AccessRequest<'a>,
+        path: &'a RequestPath,
+        binding: Binding<'a>,
+        (tenant, now): (&'a str, DateTime<Utc>),
+    ) -> Expected<'a> {
+        Expected {
+            method: request.method,
+            path,
+            bases: &self.bases,
+            binding,
+            nonces: match &self.nonces {
+                Some(nonces) => NoncePolicy::Required { nonces, tenant },
+                None => NoncePolicy::Off,
+            },
+            window: self.window,
+            now,
+        }
+    }
+
+    /// A nonce for the answer to a refused proof.
+    fn nonce_beside(&self, reason: &Reason, tenant: &str, jkt: &str) -> Option<String> {
+        let is_due = matches!(
+            reason,
+            Reason::NonceRequired | Reason::ProofInvalid(_) | Reason::ProofReplayed
+        );
+        let nonces = self.nonces.as_ref().filter(|_| is_due)?;
+        Some(nonces.issue(tenant, jkt, self.clock.now()))
+    }
+
+    /// A nonce for the answer to a good proof whose own is ageing.
+    fn nonce_after(&self, verified: &Verified, tenant: &str) -> Option<String> {
+        let nonces = self.nonces.as_ref()?;
+        (verified.nonce == Some(Freshness::Ageing))
+            .then(|| nonces.issue(tenant, &verified.jkt, self.clock.now()))
+    }
+}
+
+/// The device of the request must be the token's; the header alone says nothing.
+fn check_device(headers: &HeaderMap, claims: &Claims) -> Result<(), Reason> {
+    let device: DeviceId = credentials::only(headers, &DEVICE_ID)
+        .and_then(|text| text.parse().ok())
+        .ok_or(Reason::HeaderInvalid("X-Device-Id"))?;
+    if device == claims.device_id { Ok(()) } else { Err(Reason::KeyMismatch) }
+}
+
+fn store_failed(error: &StoreError) -> Reason {
+    tracing::warn!(error = %error, "replay store failed");
+    metrics::counter!("bff_backoffice_replay_store_errors_total").increment(1);
+    Reason::Unavailable("session tier")
+}
+
+/// Says what was refused without a word of the token or the proof.
+fn report(refusal: &Refusal) {
+    let code = refusal.reason.code();
+    tracing::info!(code, reason = %refusal.reason, "request refused");
+    metrics::counter!("bff_backoffice_dpop_reject_total", "code" => code).increment(1);
+    if matches!(refusal.reason, Reason::ProofReplayed) {
+        metrics::counter!("bff_backoffice_dpop_replay_blocked_total").increment(1);
+    }
+}
