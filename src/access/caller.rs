@@ -38,6 +38,7 @@ pub struct Caller {
     /// BCP 47, of the token or else of the session.
     pub locale: Option<String>,
     pub app: App,
+    pub token_issued_at: DateTime<Utc>,
     pub token_expires_at: DateTime<Utc>,
     /// For the `DPoP-Nonce` header of the answer, when one is due.
     pub fresh_nonce: Option<String>,
@@ -204,6 +205,7 @@ mod tests {
             property_ids: vec!["ppt_1".parse().unwrap()],
             locale: None,
             app: app(),
+            token_issued_at: DateTime::UNIX_EPOCH,
             token_expires_at: DateTime::UNIX_EPOCH,
             fresh_nonce: None,
         }

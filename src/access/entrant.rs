@@ -72,6 +72,7 @@ impl Entrant {
             property_ids: self.property_ids,
             locale: claims.locale.clone().or_else(|| session.locale.clone()),
             app,
+            token_issued_at: claims.issued_at,
             token_expires_at: claims.expires_at,
             fresh_nonce: self.fresh_nonce,
             scopes: self.scopes,

@@ -144,6 +144,20 @@ impl Gate {
         &self.0.memberships
     }
 
+    /// Whether what the caller was let in with still stands: nobody was fenced meanwhile.
+    ///
+    /// # Errors
+    /// The session tier did not answer in time.
+    pub async fn stands(&self, caller: &Caller) -> Result<bool, StoreError> {
+        self.0.replay.stands(caller).await
+    }
+
+    /// A nonce for the caller's next proof; `None` when nonces are off.
+    pub fn nonce_for(&self, caller: &Caller) -> Option<String> {
+        let nonces = self.0.nonces.as_ref()?;
+        Some(nonces.issue(caller.tenant_id.as_str(), &caller.jkt, self.0.clock.now()))
+    }
+
     /// Lets a request in, once per proof.
     ///
     /// # Errors

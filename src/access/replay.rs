@@ -5,6 +5,7 @@ use std::time::Duration;
 use redis::Script;
 
 use super::{
+    caller::Caller,
     claims::Claims,
     fence, jws, session,
     store::{SessionTier, StoreError, milliseconds},
@@ -30,6 +31,18 @@ local session = redis.call('GET', KEYS[6])
 if session then redis.call('PEXPIRE', KEYS[6], ARGV[3]) end
 return {'admitted', session}";
 
+/// The fences alone, for somebody who was let in before. KEYS and ARGV begin as above.
+const STANDS: &str = "
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+for index = 2, 4 do
+    local fence = redis.call('GET', KEYS[index])
+    if fence then
+        local at = tonumber(fence)
+        if not at or at >= tonumber(ARGV[1]) then return 0 end
+    end
+end
+return 1";
+
 /// A proof whose script ran to its end without a use of it.
 const USE_ONCE: &str = "
 if redis.call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) then return 1 end
@@ -50,6 +63,7 @@ pub enum Admitted {
 pub struct ReplayStore {
     tier: SessionTier,
     admit: Script,
+    stands: Script,
     use_once: Script,
     replay_ttl: Duration,
     session_ttl: Duration,
@@ -61,6 +75,7 @@ impl ReplayStore {
         Self {
             tier,
             admit: Script::new(ADMIT),
+            stands: Script::new(STANDS),
             use_once: Script::new(USE_ONCE),
             replay_ttl,
             session_ttl,
@@ -89,6 +104,22 @@ impl ReplayStore {
             "replayed" => Admitted::Replayed,
             _ => Admitted::Fenced,
         })
+    }
+
+    /// Whether nobody revoked what the caller was let in with.
+    ///
+    /// # Errors
+    /// The store did not answer in time.
+    pub async fn stands(&self, caller: &Caller) -> Result<bool, StoreError> {
+        let tenant_id = &caller.tenant_id;
+        let mut call = self.stands.prepare_invoke();
+        call.key(fence::session_key(tenant_id, &caller.sid))
+            .key(fence::operator_key(tenant_id, &caller.operator_id))
+            .key(fence::device_key(tenant_id, &caller.device_id))
+            .key(fence::tenant_key(tenant_id))
+            .arg(caller.token_issued_at.timestamp_millis());
+        let stands: i64 = self.tier.run(&call).await?;
+        Ok(stands == 1)
     }
 
     /// Uses up the proof of a request without a token; false when it was used before.

@@ -188,7 +188,7 @@ impl Request<'_> {
             Some(self.keyed.key.key),
         );
         let tenant_id = self.actor.caller.tenant_id.clone();
-        let store = TenantStore::<AlertAcknowledgment>::new(&resources.ledger, tenant_id, metadata)
+        let store = TenantStore::<AlertAcknowledgment>::new(&resources.ledger, &resources.clock, tenant_id, metadata)
             .with_claim(claim);
         let stream = StreamId::alert_acknowledgment(&self.wish.alert_id);
         let framework = CqrsFramework::new(store.clone(), vec![], ());

@@ -180,7 +180,7 @@ async fn forward(
         sampling_per_mille: 1000,
         ..Metadata::default()
     };
-    let store = TenantStore::<AlertAcknowledgment>::new(&resources.ledger, tenant_id.clone(), metadata);
+    let store = TenantStore::<AlertAcknowledgment>::new(&resources.ledger, &resources.clock, tenant_id.clone(), metadata);
     let stream = StreamId::alert_acknowledgment(alert_id);
     match CqrsFramework::new(store, vec![], ()).execute(stream.as_str(), command).await {
         // The request itself, or another instance, was faster.

@@ -7,7 +7,7 @@ use events::PropertyId;
 use http::{HeaderName, request::Parts};
 use tokio::time::Instant;
 
-use super::{codes::Code, problem::Problem, request_context::RequestContext};
+use super::{authenticate::problem, codes::Code, problem::Problem, request_context::RequestContext};
 use crate::{
     access::{Caller, policy::Scope},
     app::App,
@@ -51,12 +51,8 @@ impl FromRequestParts<App> for Entrant {
 impl Entrant {
     /// # Errors
     /// `SCOPE_DENIED` unless one of the caller's roles has the scope.
-    pub fn require(&self, app: &App, scope: Scope) -> Result<(), Problem> {
-        if app.policy().scopes_of(&self.caller.roles).contains(scope) {
-            Ok(())
-        } else {
-            Err(Problem::new(Code::ScopeDenied))
-        }
+    pub fn require(&self, scope: Scope) -> Result<(), Problem> {
+        self.caller.require(scope, None).map_err(|reason| problem(reason.into()))
     }
 
     pub fn actor(&self) -> Actor {

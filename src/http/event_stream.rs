@@ -22,8 +22,8 @@ const RETRY_MS: std::ops::RangeInclusive<u64> = 3_000..=10_000;
 
 /// What a stream asks before each heartbeat, and what it needs to say goodbye.
 pub struct Session {
-    /// The session stands, nobody revoked it.
-    pub is_valid: Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>,
+    /// Whether nobody revoked it; `None` when that cannot be found out.
+    pub stands: Arc<dyn Fn() -> BoxFuture<'static, Option<bool>> + Send + Sync>,
     /// A nonce for the desktop's next proof, where nonces are required.
     pub nonce: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     /// When the access token ends.
@@ -114,10 +114,10 @@ impl State {
             }
             Next::Heard(Some(LiveItem::Reconnect) | None) | Next::Lived => self.reconnect(),
             Next::Heartbeat => {
-                if (self.session.is_valid)().await {
-                    Bytes::from_static(b": heartbeat\n\n")
-                } else {
-                    self.end("force-logout", json!({ "reason": "session" }))
+                match (self.session.stands)().await {
+                    Some(true) => Bytes::from_static(b": heartbeat\n\n"),
+                    Some(false) => self.end("force-logout", json!({ "reason": "revoked" })),
+                    None => self.reconnect(),
                 }
             }
             Next::Reauth => {

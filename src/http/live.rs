@@ -27,7 +27,7 @@ pub fn subscriber(
         None => Channel::ALL.to_vec(),
         Some(names) => channels(names)?,
     };
-    let channels = channels.into_iter().filter(|channel| may_hear(app, entrant, *channel));
+    let channels = channels.into_iter().filter(|channel| may_hear(entrant, *channel));
     let cursor = cursor
         .map(|(field, text)| {
             let cursor = open(app, &caller.tenant_id, text);
@@ -57,11 +57,11 @@ fn channels(names: &str) -> Result<Vec<Channel>, Problem> {
 }
 
 /// What a caller's roles may not read they do not hear either.
-fn may_hear(app: &App, entrant: &Entrant, channel: Channel) -> bool {
+fn may_hear(entrant: &Entrant, channel: Channel) -> bool {
     match channel {
-        Channel::Alerts => entrant.require(app, Scope::AlertsRead).is_ok(),
-        Channel::Ai => entrant.require(app, Scope::AiRead).is_ok(),
-        Channel::DashboardRefreshHints => entrant.require(app, Scope::DashboardRead).is_ok(),
+        Channel::Alerts => entrant.require(Scope::AlertsRead).is_ok(),
+        Channel::Ai => entrant.require(Scope::AiRead).is_ok(),
+        Channel::DashboardRefreshHints => entrant.require(Scope::DashboardRead).is_ok(),
         Channel::Session => true,
     }
 }

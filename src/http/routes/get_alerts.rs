@@ -106,7 +106,7 @@ pub async fn handle(
     entrant: Entrant,
     Query(query): Query<HashMap<String, String>>,
 ) -> Result<Response, Problem> {
-    entrant.require(&app, Scope::AlertsRead)?;
+    entrant.require(Scope::AlertsRead)?;
     let wish = Wish::read(&query, |cursor| open_cursor(&app, &entrant, cursor))?;
     let properties = properties(&entrant, query.get("propertyId").map(String::as_str))?;
     entrant.wait_for_min_position(&app).await?;

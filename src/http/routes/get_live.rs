@@ -6,6 +6,7 @@ use axum::{
     extract::{Query, State},
     response::Response,
 };
+use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::json;
 use tokio::time::Instant;
@@ -71,13 +72,13 @@ fn session(app: &App, entrant: &Entrant) -> Session {
     let left = (caller.token_expires_at - app.clock().now()).to_std().unwrap_or_default();
     let hello = json!({ "sessionId": caller.session_id, "deviceId": caller.device_id });
     let (gate, listener) = (app.gate().clone(), Arc::clone(&caller));
-    let is_valid = Arc::new(move || -> futures::future::BoxFuture<'static, bool> {
+    let stands = Arc::new(move || -> BoxFuture<'static, Option<bool>> {
         let (gate, listener) = (gate.clone(), Arc::clone(&listener));
-        Box::pin(async move { gate.is_still_admitted(&listener).await })
+        Box::pin(async move { gate.stands(&listener).await.ok() })
     });
     let gate = app.gate().clone();
     let nonce = Arc::new(move || gate.nonce_for(&caller));
-    Session { is_valid, nonce, expires_at: Instant::now() + left, hello }
+    Session { stands, nonce, expires_at: Instant::now() + left, hello }
 }
 
 /// A client that names types, none of which is ours, asked for something else.

@@ -73,7 +73,7 @@ pub async fn handle(
     headers: HeaderMap,
     Json(request): Json<Request>,
 ) -> Result<Response, Problem> {
-    entrant.require(&app, Scope::AlertsAck)?;
+    entrant.require(Scope::AlertsAck)?;
     let key = idempotency_key::parse(&headers, app.clock().now());
     let key = key.map_err(|error| Problem::new(Code::named(error.code()).unwrap_or(Code::Internal)))?;
     let alert_id: AlertId = id.parse().map_err(|_| Problem::new(Code::ResourceNotFound))?;
