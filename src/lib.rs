@@ -7,6 +7,7 @@ pub mod config;
 pub mod database;
 pub mod desktop;
 pub mod dev;
+pub mod http;
 pub mod inbox;
 pub mod ledger;
 pub mod pubsub;
