@@ -1,15 +1,23 @@
 //! HTTP: what every route stands on, and the routes themselves.
 
+pub mod alerts;
+pub mod authenticate;
 pub mod body;
+pub mod caller;
 pub mod codes;
 pub mod docs;
+pub mod event_stream;
 pub mod extract;
 pub mod health;
 pub mod layers;
+pub mod live;
 pub mod messages;
 pub mod metrics;
+pub mod openapi;
 pub mod problem;
 pub mod request_context;
+pub mod routes;
+pub mod seal;
 pub mod server;
 pub mod strict_json;
 
@@ -22,18 +30,6 @@ use self::{codes::Code, health::Readiness, problem::Problem};
 
 /// Where the routes of version 1 live.
 pub const BASE_PATH: &str = "/bff/backoffice/v1";
-
-/// What the document says of the whole.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "bff-backoffice-service",
-        description = "The back-office desktop's only server. Errors are `application/problem+json`.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0"),
-    ),
-    components(schemas(problem::Document, problem::FieldError))
-)]
-struct Document;
 
 /// The whole public surface: `api` below [`BASE_PATH`], `root` and what is open to all at the root, and the
 /// layers around both in their order.
@@ -50,6 +46,7 @@ where
     S: Clone + Send + Sync + 'static,
 {
     let (routes, document) = assemble(api, root, readiness).split_for_parts();
+    let document = openapi::secured(document);
     let routes = routes
         .merge(docs::router(&document))
         .fallback(async || Problem::new(Code::ResourceNotFound))
@@ -64,7 +61,7 @@ pub fn document<S>(api: OpenApiRouter<S>, root: OpenApiRouter<S>) -> utoipa::ope
 where
     S: Clone + Send + Sync + 'static,
 {
-    assemble(api, root, Readiness::default()).into_openapi()
+    openapi::secured(assemble(api, root, Readiness::default()).into_openapi())
 }
 
 fn assemble<S>(
@@ -79,7 +76,7 @@ where
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .with_state(readiness);
-    OpenApiRouter::with_openapi(Document::openapi()).merge(health).merge(root).nest(BASE_PATH, api)
+    OpenApiRouter::with_openapi(openapi::Described::openapi()).merge(health).merge(root).nest(BASE_PATH, api)
 }
 
 /// For responses that say themselves how long they may be kept.

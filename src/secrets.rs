@@ -7,7 +7,7 @@ use std::{
 };
 
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::{ExposeSecret, SecretSlice};
+use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
 /// Shorter secrets can be guessed.
@@ -19,20 +19,20 @@ const LENGTH_MAX: usize = 4_096;
 #[derive(Debug)]
 pub struct Secrets {
     /// File `pepper`: fingerprints and upstream keys are derived from it.
-    pub pepper: SecretSlice<u8>,
+    pub pepper: SecretString,
     /// Files `sse-signing-key` and, after a rotation, `sse-signing-key.previous`: cursors.
     pub live: Rotating,
     /// Files `dpop-nonce-key` and `dpop-nonce-key.previous`.
     pub nonce: Rotating,
     /// File `personal-data-key`: wraps the keys of the persons in the ledger.
-    pub personal_data: SecretSlice<u8>,
+    pub personal_data: SecretString,
 }
 
 /// A secret that can be changed without refusing what was made with the one before.
 #[derive(Clone, Debug)]
 pub struct Rotating {
-    pub current: SecretSlice<u8>,
-    pub previous: Option<SecretSlice<u8>>,
+    pub current: SecretString,
+    pub previous: Option<SecretString>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum SecretError {
     Unreadable(PathBuf, #[source] std::io::Error),
     #[error("secret file {0} can be read by other users: chmod 0400")]
     TooOpen(PathBuf),
-    #[error("secret file {0} must hold {LENGTH_MIN} to {LENGTH_MAX} bytes")]
+    #[error("secret file {0} must hold {LENGTH_MIN} to {LENGTH_MAX} bytes of text")]
     Length(PathBuf),
 }
 
@@ -61,7 +61,7 @@ impl Secrets {
 
     /// HMAC-SHA256 of `parts` under the pepper. Parts are length-prefixed, so that no two lists of parts collide.
     pub fn peppered(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.pepper.expose_secret())
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.pepper.expose_secret().as_bytes())
             .expect("HMAC takes a key of any length");
         for part in std::iter::once(&purpose.as_bytes()).chain(parts) {
             mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -78,19 +78,19 @@ fn rotating(directory: &Path, name: &str) -> Result<Rotating, SecretError> {
     Ok(Rotating { current: secret(directory, name)?, previous })
 }
 
-fn secret(directory: &Path, name: &str) -> Result<SecretSlice<u8>, SecretError> {
+fn secret(directory: &Path, name: &str) -> Result<SecretString, SecretError> {
     let path = directory.join(name);
     let unreadable = |error| SecretError::Unreadable(path.clone(), error);
     let mode = fs::metadata(&path).map_err(unreadable)?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(SecretError::TooOpen(path));
     }
-    let bytes = fs::read(&path).map_err(unreadable)?;
-    let secret = bytes.trim_ascii_end();
+    let text = fs::read_to_string(&path).map_err(unreadable)?;
+    let secret = text.trim_end();
     if secret.len() < LENGTH_MIN || LENGTH_MAX < secret.len() {
         return Err(SecretError::Length(path));
     }
-    Ok(secret.to_vec().into())
+    Ok(secret.to_owned().into())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! What is missing goes through the inbox table under an id derived from what it says. So a rebuild sees it too, and two
 //! instances that reconcile at once add it once.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use events::{
@@ -13,19 +13,26 @@ use events::{
         notification::{AlertAcknowledged, AlertRaised, AlertResolved},
     },
 };
-use projections::alert_inbox::Alert;
+use projections::{Log, alert_inbox::Alert};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Resources;
 use crate::{
     inbox::{envelope::Incoming, store},
+    ledger::Pools,
+    projector,
     upstream::{
         CallContext,
         notification::{self, AlertQuery},
     },
+    views::{self, Redis, TenantKey},
 };
 
+/// How often an inbox that is being read is compared.
+const INTERVAL: Duration = Duration::from_mins(10);
+/// How often to look whether what was taken in is folded.
+const FOLD_POLL: Duration = Duration::from_millis(20);
 /// Alerts asked for in one call.
 const PAGE: u32 = 100;
 /// Newest alerts that are compared; older ones a desktop does not show.
@@ -47,21 +54,56 @@ struct Listed {
     resolved_at: Option<DateTime<Utc>>,
 }
 
-/// Takes in what notification-service lists for a property and `known` does not have. Answers how many events that were.
+/// Where an inbox is compared and what with.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    pub pools: &'a Pools,
+    pub cache_tier: &'a Redis,
+    pub property: (&'a TenantId, &'a PropertyId),
+}
+
+/// Compares an inbox with its upstream unless somebody did within the last ten minutes. True when something was
+/// missing and has been folded.
+///
+/// # Errors
+/// When notification-service, the inbox or the cache tier cannot be reached. After a failure it is due again.
+pub async fn if_due(
+    resources: &Resources,
+    sources: Sources<'_>,
+    known: &[Alert],
+) -> anyhow::Result<bool> {
+    let (tenant_id, property_id) = sources.property;
+    let key = TenantKey::new(tenant_id, "reconciled").then("alert-inbox").then(property_id.as_str());
+    if !views::claim(sources.cache_tier, &key, INTERVAL).await? {
+        return Ok(false);
+    }
+    let taken_in = run(resources, sources, known).await;
+    if taken_in.is_err() {
+        views::release(sources.cache_tier, &key).await?;
+    }
+    let Some(position) = taken_in? else { return Ok(false) };
+    while projector::folded(sources.pools, Log::Inbox).await? < position {
+        tokio::time::sleep(FOLD_POLL).await;
+    }
+    Ok(true)
+}
+
+/// Takes in what notification-service lists for a property and `known` does not have. Answers the inbox position of the last
+/// event taken in; `None` when nothing was missing.
 ///
 /// # Errors
 /// When notification-service or the inbox cannot be reached; what was taken in before stays.
 pub async fn run(
     resources: &Resources,
-    intake: &sqlx::PgPool,
-    (tenant_id, property_id): (&TenantId, &PropertyId),
+    sources: Sources<'_>,
     known: &[Alert],
-) -> anyhow::Result<usize> {
+) -> anyhow::Result<Option<i64>> {
+    let (tenant_id, property_id) = sources.property;
     let known: HashMap<&AlertId, &Alert> = known.iter().map(|alert| (&alert.id, alert)).collect();
     let context =
         CallContext { property_id: Some(property_id.clone()), ..CallContext::internal() };
     let mut cursor = None;
-    let mut taken_in = 0;
+    let mut position = None;
     for _ in 0..PAGES_MAX {
         let query = AlertQuery { property_id, cursor, limit: PAGE };
         let page = notification::alerts(&resources.upstream, tenant_id, &context, query).await?;
@@ -73,17 +115,18 @@ pub async fn run(
             .flat_map(|listed| missing(tenant_id, &listed, known.get(&listed.raised.alert_id)))
             .collect();
         if !missing.is_empty() {
-            taken_in += missing.len();
-            let mut transaction = intake.begin().await?;
-            store::append(&mut transaction, &missing, resources.clock.now()).await?;
+            let mut transaction = sources.pools.intake().begin().await?;
+            let appended =
+                store::append(&mut transaction, &missing, resources.clock.now()).await?;
             transaction.commit().await?;
+            position = Some(appended.last_position);
         }
         cursor = page.next_cursor;
         if cursor.is_none() {
             break;
         }
     }
-    Ok(taken_in)
+    Ok(position)
 }
 
 /// An item that reads as an alert; another one is left to the next reconciliation.

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, header};
 
 use super::{codes::Code, problem::Problem, request_context::RequestContext};
 use crate::{
-    access::{AccessRequest, Admission, Caller, refusal::{Reason, Refusal}},
+    access::{AccessRequest, Admission, Caller, Reason, Refusal},
     app::App,
     commands::{CommandError, open_session},
 };

@@ -67,7 +67,7 @@ fn may_hear(entrant: &Entrant, channel: Channel) -> bool {
 }
 
 fn open(app: &App, tenant_id: &TenantId, text: &str) -> Option<Cursor> {
-    app.cursor_keys().open(tenant_id, text).ok()
+    app.cursor_keys().decode(tenant_id, text).ok()
 }
 
 /// Why a stream cannot be opened, as clients see it.

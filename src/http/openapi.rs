@@ -1,45 +1,59 @@
 //! The OpenAPI document: what is not said at a route.
 
 use utoipa::{
-    Modify, OpenApi, ToResponse,
-    openapi::security::{ApiKey, ApiKeyValue, SecurityScheme},
+    OpenApi, ToResponse,
+    openapi::{
+        SecurityRequirement,
+        security::{ApiKey, ApiKeyValue, SecurityScheme},
+    },
 };
 
-use super::problem::Document;
+use super::{BASE_PATH, problem};
 
 /// The answer to everything that fails.
 #[derive(ToResponse)]
-#[response(description = "What is wrong, for programs and for the operator", content_type = "application/problem+json")]
-pub struct Problem(#[expect(dead_code, reason = "the shape is read by the derive")] Document);
+#[response(
+    description = "What is wrong, for programs and for the operator",
+    content_type = "application/problem+json"
+)]
+pub struct Problem(#[expect(dead_code, reason = "the derive reads its shape")] problem::Document);
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "bff-backoffice-service",
-        description = "The back-office desktop's one service: composed reads, audited writes, one live stream a device.",
+        description = "The back-office desktop's only server. Errors are `application/problem+json`.",
         version = "1.0.0",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    servers((url = "/bff/backoffice/v1")),
-    components(responses(Problem), schemas(Document)),
-    security(("token" = [], "dpop" = [], "device" = [])),
-    modifiers(&Credentials),
+    components(responses(Problem), schemas(problem::Document, problem::FieldError))
 )]
 pub struct Described;
 
-/// Both headers of RFC 9449. OpenAPI has no name for the scheme, so they are described as the headers they are.
-struct Credentials;
+/// The headers of RFC 9449. OpenAPI has no name for the scheme, so they are described as the headers they are.
+const CREDENTIALS: [(&str, &str, &str); 3] = [
+    ("token", "Authorization", "`DPoP <access token>`; a bound token under `Bearer` is refused"),
+    ("dpop", "DPoP", "A proof of the device's key for this one request (RFC 9449)"),
+    ("device", "X-Device-Id", "The device of the token"),
+];
 
-impl Modify for Credentials {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let components = document.components.get_or_insert_default();
-        for (name, header, description) in [
-            ("token", "Authorization", "`DPoP <access token>`; a bound token under `Bearer` is refused"),
-            ("dpop", "DPoP", "A proof of the device's key for this one request (RFC 9449)"),
-            ("device", "X-Device-Id", "The device of the token"),
-        ] {
-            let value = ApiKeyValue::with_description(header, description);
-            components.add_security_scheme(name, SecurityScheme::ApiKey(ApiKey::Header(value)));
+/// Says of every operation below the base path that it needs credentials.
+pub fn secured(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let components = document.components.get_or_insert_default();
+    for (name, header, description) in CREDENTIALS {
+        let value = ApiKeyValue::with_description(header, description);
+        components.add_security_scheme(name, SecurityScheme::ApiKey(ApiKey::Header(value)));
+    }
+    let requirement = CREDENTIALS.into_iter().fold(SecurityRequirement::default(), |all, (name, ..)| {
+        all.add::<_, [&str; 0], &str>(name, [])
+    });
+    for (path, item) in &mut document.paths.paths {
+        if path.starts_with(BASE_PATH) {
+            let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+            for operation in operations.into_iter().flatten() {
+                operation.security = Some(vec![requirement.clone()]);
+            }
         }
     }
+    document
 }

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::HashMap, str::FromStr};
 
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::State,
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
@@ -21,6 +21,7 @@ use crate::{
         alerts,
         caller::{Entrant, properties},
         codes::Code,
+        extract::Query,
         problem::Problem,
         seal::Purpose,
     },
@@ -121,7 +122,7 @@ pub async fn handle(
             app.seal().seal(Purpose::PageCursor, &entrant.caller.tenant_id, &content)
         }),
     };
-    let cache = if inbox.is_fresh { "hit" } else { "miss" };
+    let cache = if inbox.is_hit { "hit" } else { "miss" };
     Ok(([(X_CACHE, cache)], Json(page)).into_response())
 }
 

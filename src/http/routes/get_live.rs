@@ -2,10 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use axum::{
-    extract::{Query, State},
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::json;
@@ -18,6 +15,7 @@ use crate::{
         codes::Code,
         event_stream::{self, Session},
         live::{live_problem, subscriber},
+        extract::Query,
         problem::Problem,
     },
 };

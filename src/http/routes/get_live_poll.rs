@@ -2,10 +2,7 @@
 
 use std::{collections::HashMap, str::FromStr, time::Duration};
 
-use axum::{
-    Json,
-    extract::{Query, State},
-};
+use axum::{Json, extract::State};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -16,6 +13,7 @@ use crate::{
         caller::Entrant,
         codes::Code,
         live::{live_problem, subscriber},
+        extract::Query,
         problem::Problem,
     },
     live::LiveItem,

@@ -1,10 +1,6 @@
 //! `POST /alerts/{id}/acknowledge`: recorded first, then notification-service is told; 200 whether it hears or not.
 
-use axum::{
-    body::Body,
-    extract::{Path, State},
-    response::Response,
-};
+use axum::{body::Body, extract::State, response::Response};
 use events::AlertId;
 use garde::Validate;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -25,6 +21,7 @@ use crate::{
         body::Json,
         caller::Entrant,
         codes::Code,
+        extract::Path,
         problem::Problem,
     },
 };

@@ -1,0 +1,249 @@
+//! Builds the parts of an instance from its settings and connects them.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use backon::{ExponentialBuilder, Retryable};
+use futures::FutureExt;
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+use tokio_util::task::TaskTracker;
+
+use super::{App, Parts, Stop};
+use crate::{
+    access::{self, Gate, jwks, membership},
+    clock::SharedClock,
+    commands::Resources,
+    config::{Config, Stores},
+    database,
+    http::seal::Seal,
+    ledger::{self, Ledger, Pools, lint, personal::MasterKey},
+    live::{self, CursorKeys, Hub},
+    projector::{self, Builder},
+    pubsub::{self, Pubsub},
+    secrets::{Rotating, Secrets},
+    upstream::{self, Upstream, id_token},
+    views::Redis,
+};
+
+/// How long stores may take to come up beside us before the start fails.
+const STORES_WAIT: Duration = Duration::from_secs(30);
+/// How long a reader waits for a view that is being built.
+const VIEW_WAIT: Duration = Duration::from_secs(3);
+/// Largest key set of an issuer.
+const KEY_SET_BYTES_MAX: usize = 256 * 1024;
+const KEY_SET_WAIT: Duration = Duration::from_secs(3);
+
+/// An instance whose parts are connected.
+pub struct Started {
+    pub app: App,
+    pub pubsub: Pubsub,
+    pub stores: projector::Stores,
+}
+
+/// Connects to every store and starts what requests need. `trackers` are those of requests and of workers.
+///
+/// # Errors
+/// A secret, a setting or a store that is not usable, in words that say which.
+pub async fn connect(
+    config: &Config,
+    clock: SharedClock,
+    stop: &Stop,
+    trackers: (&TaskTracker, &TaskTracker),
+) -> anyhow::Result<Started> {
+    let secrets = Secrets::read(&config.secrets_dir)?;
+    let (tracker, worker_tracker) = trackers;
+    let upstream = upstream(config)?;
+    let pubsub_settings = pubsub_settings(&config.stores);
+    let (pools, session_tier, cache_tier, pubsub) = tokio::try_join!(
+        postgres(&config.stores),
+        redis("REDIS_SESSION_URL", config.stores.redis_session_url.expose_secret()),
+        redis("REDIS_CACHE_URL", config.stores.redis_cache_url.expose_secret()),
+        async { pubsub(&pubsub_settings).await },
+    )?;
+    let gate = gate(config, &secrets, &upstream, session_tier.clone(), clock.clone())?;
+    let cursor_keys = cursor_keys(&secrets.live);
+    let hub = Hub::start(
+        session_tier.clone(),
+        live::Settings::new(cursor_keys.clone()),
+        worker_tracker,
+        stop.requests.clone(),
+    );
+    let ledger = Ledger::start(
+        pools.clone(),
+        ledger::Settings::default(),
+        master_key(&secrets)?,
+        worker_tracker,
+        stop.workers.clone(),
+    );
+    let stores = projector::Stores {
+        pools: pools.clone(),
+        cache: cache_tier.clone(),
+        session: session_tier.clone(),
+    };
+    let app = App::new(Parts {
+        gate,
+        seal: Seal::new(&secrets.peppered("seal", &[])),
+        commands: Resources {
+            ledger,
+            upstream,
+            secrets: Arc::new(secrets),
+            clock: clock.clone(),
+            instance: config.instance.as_str().into(),
+        },
+        hub,
+        cursor_keys,
+        builder: Builder::new(stores.clone(), tracker.clone(), VIEW_WAIT),
+        pools,
+        cache_tier,
+        session_tier,
+        clock,
+        tracker: tracker.clone(),
+    });
+    Ok(Started { app, pubsub, stores })
+}
+
+/// The pools, once the database answers, is migrated and keeps tenants apart.
+///
+/// # Errors
+/// Which of these it does not.
+pub async fn postgres(stores: &Stores) -> anyhow::Result<Pools> {
+    let mut settings = database::Settings::new(stores.database_url.clone());
+    settings.pool_max = stores.database_pool_max;
+    let pools = Pools::connect(&settings).context("DATABASE_URL")?;
+    let defects = patiently(|| async {
+        let mut connection = pools.project().acquire().await?;
+        lint::defects(&mut connection).await
+    })
+    .await
+    .context("DATABASE_URL: Postgres cannot be used")?;
+    if !defects.is_empty() {
+        bail!("the database does not keep tenants apart: {defects:?}");
+    }
+    let migrated = sqlx::query_scalar::<_, bool>("select to_regclass('public.event') is not null");
+    if !migrated.fetch_one(pools.project()).await? {
+        bail!("the database has no tables: run `backoffice migrate` with DATABASE_OWNER_URL");
+    }
+    Ok(pools)
+}
+
+/// A Redis tier, once it answers; `name` is the variable that says where it is.
+///
+/// # Errors
+/// When it does not answer in time.
+pub async fn redis(name: &'static str, url: &str) -> anyhow::Result<Redis> {
+    patiently(|| Redis::connect(url)).await.with_context(|| format!("{name}: Redis does not answer"))
+}
+
+async fn pubsub(settings: &pubsub::Settings) -> anyhow::Result<Pubsub> {
+    let pubsub = Pubsub::connect(settings).await?;
+    patiently(|| pubsub.ensure_topology()).await.context("Pub/Sub cannot be used")?;
+    Ok(pubsub)
+}
+
+fn pubsub_settings(stores: &Stores) -> pubsub::Settings {
+    pubsub::Settings {
+        project: stores.pubsub_project.clone(),
+        endpoint: stores.pubsub_emulator_host.clone(),
+        manage_topology: stores.pubsub_emulator_host.is_some(),
+        ..pubsub::Settings::default()
+    }
+}
+
+/// Tries until it works, for as long as stores may take to come up.
+async fn patiently<T, E, Try: Future<Output = Result<T, E>>>(
+    attempt: impl FnMut() -> Try,
+) -> Result<T, E> {
+    let delays = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(20))
+        .with_max_delay(Duration::from_secs(2))
+        .with_total_delay(Some(STORES_WAIT))
+        .without_max_times();
+    attempt.retry(delays).await
+}
+
+fn upstream(config: &Config) -> anyhow::Result<Upstream> {
+    let identity = match &config.upstreams.id_token {
+        Some(token) => id_token::Settings::Static(token.clone()),
+        None => id_token::Settings::Google,
+    };
+    let mut settings = upstream::Settings::new(identity);
+    if let Some(base_url) = &config.upstreams.base_url {
+        settings.base_urls = upstream::Settings::all_below(base_url);
+    }
+    Ok(Upstream::new(&settings)?)
+}
+
+fn gate(
+    config: &Config,
+    secrets: &Secrets,
+    upstream: &Upstream,
+    session_tier: Redis,
+    clock: SharedClock,
+) -> anyhow::Result<Gate> {
+    let tokens = &config.tokens;
+    let settings = access::Settings {
+        issuers: vec![access::Issuer {
+            iss: tokens.issuer.clone(),
+            jwks_url: tokens.jwks_url.clone(),
+            algorithms: vec![jwks::Algorithm::Es256, jwks::Algorithm::EdDsa],
+        }],
+        audience: tokens.audience.clone(),
+        public_bases: config.server.public_bases.iter().map(ToString::to_string).collect(),
+        window: access::dpop::Window {
+            age_max: tokens.proof_age_max,
+            future_max: tokens.proof_future_max,
+        },
+        nonce_mode: if tokens.nonce_required {
+            access::NonceMode::Required
+        } else {
+            access::NonceMode::Off
+        },
+        nonce_secret: Some(secrets.nonce.current.clone()),
+        nonce_secret_previous: secrets.nonce.previous.clone(),
+        ..access::Settings::default()
+    };
+    let lookup = lookup(upstream.clone());
+    Ok(Gate::new(&settings, &fetch(upstream.clone()), lookup, session_tier.shared(), clock)?)
+}
+
+/// How key sets are fetched.
+fn fetch(upstream: Upstream) -> jwks::Fetch {
+    Arc::new(move |url| {
+        let upstream = upstream.clone();
+        async move {
+            let document = upstream.document(url, KEY_SET_BYTES_MAX, KEY_SET_WAIT).await;
+            document.map_err(|error| jwks::FetchError::Transport(Arc::new(error)))
+        }
+        .boxed()
+    })
+}
+
+/// How memberships are looked up.
+fn lookup(upstream: Upstream) -> membership::Lookup {
+    Arc::new(move |tenant_id, operator_id| {
+        let upstream = upstream.clone();
+        async move {
+            let found = upstream::tenant::membership(&upstream, &tenant_id, &operator_id).await;
+            let found = found.map_err(|error| membership::LookupError(Arc::new(error)))?;
+            Ok(found.map(|member| membership::Membership {
+                roles: member.roles,
+                property_ids: member.property_ids,
+                active: member.active,
+            }))
+        }
+        .boxed()
+    })
+}
+
+fn cursor_keys(secret: &Rotating) -> CursorKeys {
+    CursorKeys::new(secret.current.clone(), secret.previous.iter().cloned().collect())
+}
+
+/// The key that wraps the keys of persons; its id is its fingerprint, so that a rotation needs no bookkeeping.
+pub fn master_key(secrets: &Secrets) -> anyhow::Result<MasterKey> {
+    let key = Sha256::digest(secrets.personal_data.expose_secret());
+    let id = Sha256::digest(key);
+    let id: String = id.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Ok(MasterKey::new(&id, &key)?)
+}

@@ -1,0 +1,36 @@
+//! The routes of version 1, one file each.
+
+pub mod get_alerts;
+pub mod get_bootstrap;
+pub mod get_live;
+pub mod get_live_poll;
+pub mod post_alert_acknowledge;
+
+use axum::{Router, middleware, routing::get};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{authenticate, health::Readiness, layers, openapi::Described};
+use crate::app::App;
+
+/// The routes for which a caller has to be known.
+fn authenticated() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(get_bootstrap::handle))
+        .routes(routes!(get_alerts::handle))
+        .routes(routes!(post_alert_acknowledge::handle))
+        .routes(routes!(get_live_poll::handle))
+        .routes(routes!(get_live::handle))
+        .route("/sse/stream", get(get_live::handle))
+}
+
+/// The service as it listens: routes, documentation, health.
+pub fn router(app: App, readiness: Readiness) -> Router {
+    let layer = middleware::from_fn_with_state(app.clone(), authenticate::layer);
+    let api = authenticated().route_layer(layer);
+    super::router(api, OpenApiRouter::new(), app, readiness, layers::Settings::default())
+}
+
+/// The `OpenAPI` document of all routes.
+pub fn document() -> utoipa::openapi::OpenApi {
+    super::document(authenticated(), OpenApiRouter::new())
+}
