@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn attributes_alone_make_a_message() {
         let attributes = HashMap::from([("kind".to_owned(), "ping".to_owned())]);
-        let attributed = PubsubMessage { attributes, ..message("") };
-        assert!(check_publish(&request(vec![attributed])).is_ok());
+        let ping = PubsubMessage { attributes, ..message("") };
+        assert!(check_publish(&request(vec![ping])).is_ok());
     }
 }
