@@ -1,4 +1,4 @@
-//! Names of topics and subscriptions, and the limits of a publish request.
+//! What Pub/Sub accepts: the form of names, and the limits of a publish request.
 
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::{PublishRequest, PubsubMessage};
 use prost::Message as _;
