@@ -30,7 +30,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 const CONCURRENT_CALLS_MAX: u32 = 1_000;
 
 /// How often an idle connection is pinged, and how long the peer has to answer.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_mins(1);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Topics, subscriptions and their messages. Clones share them; they live until the last is gone,
@@ -47,8 +47,6 @@ struct Shared {
     rescheduled: Notify,
     /// Cancelled and replaced to end the streams that are open.
     streams: Mutex<CancellationToken>,
-    started: Instant,
-    started_at: SystemTime,
 }
 
 impl Default for Broker {
@@ -58,17 +56,14 @@ impl Default for Broker {
 }
 
 impl Broker {
-    /// A broker without topics. Ids continue from the present time, so that they differ from those
-    /// of a broker that ran here before.
-    #[expect(clippy::disallowed_methods, reason = "message ids and publish times are wall time")]
+    /// A broker without topics.
+    #[expect(clippy::disallowed_methods, reason = "messages carry the wall time of their publish")]
     pub fn new() -> Self {
-        let started_at = SystemTime::now();
+        let catalogue = Catalogue::new(Instant::now(), SystemTime::now());
         let shared = Shared {
-            catalogue: Mutex::new(Catalogue::new(micros(started_at))),
+            catalogue: Mutex::new(catalogue),
             rescheduled: Notify::new(),
             streams: Mutex::new(CancellationToken::new()),
-            started: Instant::now(),
-            started_at,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -102,7 +97,7 @@ impl Broker {
             sleep_until(Instant::now() + DRAIN_MAX).await;
         };
         tokio::select! {
-            served = server => served.context("the broker's server failed"),
+            end = server => end.context("the broker's server failed"),
             () = drained => Ok(()),
             () = self.keep_time() => Ok(()),
         }
@@ -135,11 +130,6 @@ impl Broker {
         self.shared.catalogue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The wall time, on the clock the leases run on.
-    fn now_at(&self) -> SystemTime {
-        self.shared.started_at + self.shared.started.elapsed()
-    }
-
     /// Ends leases and backoffs when they are due, for as long as it is polled.
     async fn keep_time(&self) {
         loop {
@@ -162,10 +152,4 @@ pub fn serve(
 ) -> impl Future<Output = anyhow::Result<()>> {
     let broker = Broker::new();
     async move { broker.serve(listener, shutdown).await }
-}
-
-/// Microseconds since the epoch; 0 before it.
-fn micros(time: SystemTime) -> u64 {
-    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX / 2)
 }

@@ -21,11 +21,15 @@ use super::{
     },
 };
 
-/// Messages kept over all subscriptions, a message once for each.
-const MESSAGES_MAX: usize = 1_000_000;
+/// What all subscriptions keep together, a message counted once for each.
+const CAPACITY: Capacity = Capacity { messages_max: 1_000_000, bytes_max: 1 << 30 };
 
-/// Bytes kept over all subscriptions, a message once for each.
-const BYTES_MAX: u64 = 1 << 30;
+/// How much the broker keeps before it refuses to take more.
+#[derive(Clone, Copy, Debug)]
+struct Capacity {
+    messages_max: usize,
+    bytes_max: u64,
+}
 
 /// The broker's whole state.
 #[derive(Debug)]
@@ -34,6 +38,9 @@ pub struct Catalogue {
     subscriptions: BTreeMap<String, Attached>,
     sequence_last: u64,
     consumer_last: u64,
+    capacity: Capacity,
+    started: Instant,
+    started_at: SystemTime,
     /// When the timekeeper calls next.
     due: Option<Instant>,
     is_rescheduled: bool,
@@ -52,13 +59,17 @@ struct Attached {
 }
 
 impl Catalogue {
-    /// An empty catalogue whose message ids count up from `sequence_base`.
-    pub fn new(sequence_base: u64) -> Self {
+    /// An empty catalogue, at a moment on both clocks. Message ids continue from the wall time in
+    /// microseconds, so that they differ from those of a broker that ran here before.
+    pub fn new(started: Instant, started_at: SystemTime) -> Self {
         Self {
             topics: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
-            sequence_last: sequence_base,
+            sequence_last: micros(started_at),
             consumer_last: 0,
+            capacity: CAPACITY,
+            started,
+            started_at,
             due: None,
             is_rescheduled: false,
         }
@@ -71,7 +82,6 @@ impl Catalogue {
     pub fn publish(
         &mut self,
         request: pubsub::PublishRequest,
-        published_at: SystemTime,
         now: Instant,
     ) -> Result<Vec<String>, Status> {
         let topic = self.topics.get(&request.topic).ok_or_else(|| not_found(&request.topic))?;
@@ -79,7 +89,7 @@ impl Catalogue {
         self.check_capacity(&request, topic.subscriptions.len())?;
         let mut ids = Vec::with_capacity(request.messages.len());
         for message in request.messages {
-            ids.push(self.enqueue(&request.topic, message, published_at));
+            ids.push(self.enqueue(&request.topic, message, now));
         }
         self.settle(self.subscriptions_of(&request.topic), now);
         Ok(ids)
@@ -136,7 +146,8 @@ impl Catalogue {
 
     /// Does what is due in every subscription and returns when to call again.
     pub fn advance_due(&mut self, now: Instant) -> Option<Instant> {
-        let is_due = |attached: &Attached| attached.messages.next_wake() <= Some(now);
+        let is_due =
+            |attached: &Attached| attached.messages.next_wake().is_some_and(|wake| wake <= now);
         let due = self.subscriptions.iter().filter(|(_, attached)| is_due(attached));
         let names = due.map(|(name, _)| name.clone()).collect();
         self.settle(names, now);
@@ -164,13 +175,13 @@ impl Catalogue {
             }
             for letter in dead {
                 names.extend(self.subscriptions_of(&letter.topic));
-                self.forward(&name, letter);
+                self.forward(&name, &letter, now);
             }
         }
     }
 
     /// Publishes a message on its dead-letter topic, saying where it comes from as Google does.
-    fn forward(&mut self, subscription: &str, letter: DeadLetter) {
+    fn forward(&mut self, subscription: &str, letter: &DeadLetter, now: Instant) {
         let mut message = letter.message.message.clone();
         let published_at = message.publish_time.unwrap_or_default();
         let id = subscription.rsplit('/').next().unwrap_or_default();
@@ -183,20 +194,14 @@ impl Catalogue {
         ];
         let attributes = attributes.map(|(key, value)| (key.to_owned(), value));
         message.attributes.extend(attributes);
-        let published_at = SystemTime::try_from(published_at).unwrap_or(SystemTime::UNIX_EPOCH);
-        self.enqueue(&letter.topic, message, published_at);
+        self.enqueue(&letter.topic, message, now);
     }
 
-    fn enqueue(
-        &mut self,
-        topic: &str,
-        mut message: PubsubMessage,
-        published_at: SystemTime,
-    ) -> String {
+    fn enqueue(&mut self, topic: &str, mut message: PubsubMessage, now: Instant) -> String {
         self.sequence_last += 1;
         let id = self.sequence_last.to_string();
         message.message_id.clone_from(&id);
-        message.publish_time = Some(published_at.into());
+        message.publish_time = Some(self.wall_time(now).into());
         let size_bytes = message.encoded_len() as u64;
         let published = Published { sequence: self.sequence_last, message, size_bytes };
         let published = Arc::new(published);
@@ -219,7 +224,9 @@ impl Catalogue {
         });
         let more = copies * request.messages.len();
         let more_bytes = (copies * request.encoded_len()) as u64;
-        if copies > 0 && (count + more > MESSAGES_MAX || size_bytes + more_bytes > BYTES_MAX) {
+        let Capacity { messages_max, bytes_max } = self.capacity;
+        let is_over = count + more > messages_max || size_bytes + more_bytes > bytes_max;
+        if copies > 0 && is_over {
             return Err(Status::resource_exhausted(
                 "the embedded broker is full; acknowledge messages or delete a subscription",
             ));
@@ -227,10 +234,20 @@ impl Catalogue {
         Ok(())
     }
 
+    fn wall_time(&self, now: Instant) -> SystemTime {
+        self.started_at + now.duration_since(self.started)
+    }
+
     fn subscriptions_of(&self, topic: &str) -> Vec<String> {
         let topic = self.topics.get(topic);
         topic.map(|topic| topic.subscriptions.iter().cloned().collect()).unwrap_or_default()
     }
+}
+
+/// Microseconds since the epoch; 0 before it.
+fn micros(time: SystemTime) -> u64 {
+    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX / 2)
 }
 
 fn not_found(name: &str) -> Status {
@@ -240,3 +257,6 @@ fn not_found(name: &str) -> Status {
 fn already_exists(name: &str) -> Status {
     Status::already_exists(format!("Resource already exists in the project (resource={name})."))
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use tonic_prost::ProstCodec;
 use tower::service_fn;
 
 use super::{
-    Broker, micros,
+    Broker,
     subscription::{LeaseId, settings::lease_extension},
 };
 
@@ -41,7 +41,9 @@ impl Server {
     async fn call(self, request: Request) -> Response {
         let path = request.uri().path().to_owned();
         match path.strip_prefix("/google.pubsub.v1.") {
-            Some("Publisher/Publish") => self.answer(request, Self::publish).await,
+            Some("Publisher/Publish") => {
+                unary(request, |publish| ready(self.publish(publish))).await
+            }
             Some("Publisher/CreateTopic") => self.answer(request, Self::create_topic).await,
             Some("Publisher/GetTopic") => self.answer(request, Self::get_topic).await,
             Some("Publisher/UpdateTopic") => self.answer(request, Self::update_topic).await,
@@ -84,102 +86,105 @@ impl Server {
     async fn answer<Q, A>(
         self,
         request: Request,
-        operate: fn(&Self, Q) -> Result<A, Status>,
+        operate: fn(&Self, &Q) -> Result<A, Status>,
     ) -> Response
     where
         Q: Message + Default + 'static,
         A: Message + 'static,
     {
-        unary(request, |message| ready(operate(&self, message))).await
+        unary(request, |message| ready(operate(&self, &message))).await
     }
 
     fn publish(&self, request: pubsub::PublishRequest) -> Result<pubsub::PublishResponse, Status> {
-        let at = self.broker.now_at();
-        let message_ids = self.broker.with(|catalogue, now| catalogue.publish(request, at, now))?;
+        let message_ids = self.broker.with(|catalogue, now| catalogue.publish(request, now))?;
         Ok(pubsub::PublishResponse { message_ids })
     }
 
-    fn create_topic(&self, topic: pubsub::Topic) -> Result<pubsub::Topic, Status> {
-        self.broker.with(|catalogue, _| catalogue.create_topic(topic))
+    fn create_topic(&self, topic: &pubsub::Topic) -> Result<pubsub::Topic, Status> {
+        self.broker.with(|catalogue, _| catalogue.create_topic(topic.clone()))
     }
 
-    fn get_topic(&self, request: pubsub::GetTopicRequest) -> Result<pubsub::Topic, Status> {
+    fn get_topic(&self, request: &pubsub::GetTopicRequest) -> Result<pubsub::Topic, Status> {
         self.broker.with(|catalogue, _| catalogue.topic(&request.topic))
     }
 
-    fn update_topic(&self, request: pubsub::UpdateTopicRequest) -> Result<pubsub::Topic, Status> {
-        self.broker.with(|catalogue, _| catalogue.update_topic(request))
+    fn update_topic(&self, request: &pubsub::UpdateTopicRequest) -> Result<pubsub::Topic, Status> {
+        self.broker.with(|catalogue, _| catalogue.update_topic(request.clone()))
     }
 
     fn list_topics(
         &self,
-        request: pubsub::ListTopicsRequest,
+        request: &pubsub::ListTopicsRequest,
     ) -> Result<pubsub::ListTopicsResponse, Status> {
-        let page = self.broker.with(|catalogue, _| catalogue.list_topics(&request));
+        let page = self.broker.with(|catalogue, _| catalogue.list_topics(request));
         page.map(|(topics, next)| pubsub::ListTopicsResponse { topics, next_page_token: next })
     }
 
     fn list_topic_subscriptions(
         &self,
-        request: pubsub::ListTopicSubscriptionsRequest,
+        request: &pubsub::ListTopicSubscriptionsRequest,
     ) -> Result<pubsub::ListTopicSubscriptionsResponse, Status> {
-        let page = self.broker.with(|catalogue, _| catalogue.list_topic_subscriptions(&request));
+        let page = self.broker.with(|catalogue, _| catalogue.list_topic_subscriptions(request));
         let (subscriptions, next_page_token) = page?;
         Ok(pubsub::ListTopicSubscriptionsResponse { subscriptions, next_page_token })
     }
 
-    fn delete_topic(&self, request: pubsub::DeleteTopicRequest) -> Result<(), Status> {
+    fn delete_topic(&self, request: &pubsub::DeleteTopicRequest) -> Result<(), Status> {
         self.broker.with(|catalogue, _| catalogue.delete_topic(&request.topic))
     }
 
     fn create_subscription(
         &self,
-        subscription: pubsub::Subscription,
+        subscription: &pubsub::Subscription,
     ) -> Result<pubsub::Subscription, Status> {
-        let lease_base = micros(self.broker.now_at());
-        self.broker.with(|catalogue, _| catalogue.create_subscription(subscription, lease_base))
+        self.broker.with(|catalogue, now| catalogue.create_subscription(subscription.clone(), now))
     }
 
     fn get_subscription(
         &self,
-        request: pubsub::GetSubscriptionRequest,
+        request: &pubsub::GetSubscriptionRequest,
     ) -> Result<pubsub::Subscription, Status> {
         self.broker.with(|catalogue, _| catalogue.subscription(&request.subscription))
     }
 
     fn update_subscription(
         &self,
-        request: pubsub::UpdateSubscriptionRequest,
+        request: &pubsub::UpdateSubscriptionRequest,
     ) -> Result<pubsub::Subscription, Status> {
-        self.broker.with(|catalogue, now| catalogue.update_subscription(request, now))
+        self.broker.with(|catalogue, now| catalogue.update_subscription(request.clone(), now))
     }
 
     fn list_subscriptions(
         &self,
-        request: pubsub::ListSubscriptionsRequest,
+        request: &pubsub::ListSubscriptionsRequest,
     ) -> Result<pubsub::ListSubscriptionsResponse, Status> {
-        let page = self.broker.with(|catalogue, _| catalogue.list_subscriptions(&request));
+        let page = self.broker.with(|catalogue, _| catalogue.list_subscriptions(request));
         let (subscriptions, next_page_token) = page?;
         Ok(pubsub::ListSubscriptionsResponse { subscriptions, next_page_token })
     }
 
     fn delete_subscription(
         &self,
-        request: pubsub::DeleteSubscriptionRequest,
+        request: &pubsub::DeleteSubscriptionRequest,
     ) -> Result<(), Status> {
         self.broker.with(|catalogue, _| catalogue.delete_subscription(&request.subscription))
     }
 
-    fn acknowledge(&self, request: pubsub::AcknowledgeRequest) -> Result<(), Status> {
+    fn acknowledge(&self, request: &pubsub::AcknowledgeRequest) -> Result<(), Status> {
         let leases = leases(&request.ack_ids)?;
         self.broker.with(|catalogue, now| {
             catalogue.change(&request.subscription, now, |messages| {
-                leases.into_iter().for_each(|lease| messages.acknowledge(lease));
+                for lease in leases {
+                    messages.acknowledge(lease);
+                }
             })
         })
     }
 
-    fn modify_ack_deadline(&self, request: pubsub::ModifyAckDeadlineRequest) -> Result<(), Status> {
+    fn modify_ack_deadline(
+        &self,
+        request: &pubsub::ModifyAckDeadlineRequest,
+    ) -> Result<(), Status> {
         let leases = leases(&request.ack_ids)?;
         let ack_deadline = lease_extension(request.ack_deadline_seconds)?;
         self.broker.with(|catalogue, now| {

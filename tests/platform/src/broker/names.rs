@@ -1,4 +1,4 @@
-//! Names of topics and subscriptions, and the limits of a publish request.
+//! What Pub/Sub accepts: the form of names, and the limits of a publish request.
 
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::{PublishRequest, PubsubMessage};
 use prost::Message as _;
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn attributes_alone_make_a_message() {
         let attributes = HashMap::from([("kind".to_owned(), "ping".to_owned())]);
-        let attributed = PubsubMessage { attributes, ..message("") };
-        assert!(check_publish(&request(vec![attributed])).is_ok());
+        let ping = PubsubMessage { attributes, ..message("") };
+        assert!(check_publish(&request(vec![ping])).is_ok());
     }
 }

@@ -56,7 +56,8 @@ pub struct Bench {
     pub subscription: String,
     pub publisher: PublisherClient<Channel>,
     pub subscriber: SubscriberClient<Channel>,
-    _embedded: Option<Embedded>,
+    /// Kept so that the broker serves as long as the bench.
+    embedded: Option<Embedded>,
 }
 
 impl Bench {
@@ -70,7 +71,7 @@ impl Bench {
             subscription: format!("projects/{project}/subscriptions/orders"),
             publisher: PublisherClient::new(channel.clone()),
             subscriber: SubscriberClient::new(channel),
-            _embedded: None,
+            embedded: None,
         }
     }
 
@@ -175,7 +176,7 @@ impl Bench {
 pub async fn benches() -> Vec<Bench> {
     let embedded = Embedded::start().await;
     let mut bench = Bench::ready_at(&embedded.address.to_string()).await;
-    bench._embedded = Some(embedded);
+    bench.embedded = Some(embedded);
     let mut benches = vec![bench];
     if let Some(address) = emulator() {
         benches.push(Bench::ready_at(&address).await);

@@ -6,7 +6,7 @@ use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pubsub;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{Attached, Catalogue, Topic, already_exists, names, not_found};
+use super::{Attached, Catalogue, Topic, already_exists, micros, names, not_found};
 use crate::broker::subscription::{Subscription, settings::Settings};
 
 const PAGE_DEFAULT: usize = 100;
@@ -122,13 +122,14 @@ impl Catalogue {
     pub fn create_subscription(
         &mut self,
         mut resource: pubsub::Subscription,
-        lease_base: u64,
+        now: Instant,
     ) -> Result<pubsub::Subscription, Status> {
         names::check(&resource.name, "subscriptions")?;
         if self.subscriptions.contains_key(&resource.name) {
             return Err(already_exists(&resource.name));
         }
         let settings = self.read_new_settings(&resource)?;
+        let lease_base = micros(self.wall_time(now));
         let topic = self.topics.get_mut(&resource.topic);
         let topic = topic.ok_or_else(|| not_found(&resource.topic))?;
         topic.subscriptions.insert(resource.name.clone());

@@ -174,7 +174,9 @@ impl Session {
         let Membership { broker, subscription, .. } = &self.membership;
         broker.with(|catalogue, now| {
             catalogue.change(subscription, now, |messages| {
-                acknowledged.into_iter().for_each(|lease| messages.acknowledge(lease));
+                for lease in acknowledged {
+                    messages.acknowledge(lease);
+                }
                 for (lease, ack_deadline) in modified.into_iter().zip(ack_deadlines) {
                     messages.modify_ack_deadline(lease, ack_deadline, now);
                 }

@@ -9,7 +9,7 @@ use super::Published;
 const ACK_DEADLINE_DEFAULT_SECONDS: i32 = 10;
 const ACK_DEADLINE_MAX_SECONDS: i32 = 600;
 const BACKOFF_MIN_DEFAULT: Duration = Duration::from_secs(10);
-const BACKOFF_MAX: Duration = Duration::from_secs(600);
+const BACKOFF_MAX: Duration = Duration::from_mins(10);
 const ATTEMPTS_DEFAULT: i32 = 5;
 const ATTEMPTS_MAX: i32 = 100;
 

@@ -8,7 +8,8 @@ from google.api_core.exceptions import AlreadyExists, NotFound
 from google.cloud import pubsub_v1
 from google.cloud.pubsub_v1.types import PublisherOptions
 
-PATIENCE_SECONDS = 30
+# Google's emulator leases to a stream for 60 s after the client cancelled it.
+PATIENCE_SECONDS = 90
 # Longer than the ack deadline of 10 s, so that only an extended lease survives it.
 HELD_SECONDS = 12
 
