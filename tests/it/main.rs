@@ -13,6 +13,7 @@ mod access_world;
 mod architecture;
 mod http_server;
 mod http_surface;
+mod ledger_append;
 mod ledger_roles;
 mod outbox;
 mod schemas;

@@ -2,4 +2,8 @@
 
 pub mod broker;
 pub mod database;
+pub mod desktop;
+pub mod ledger;
+pub mod listener;
+pub mod service;
 pub mod wait;
