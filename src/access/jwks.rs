@@ -215,3 +215,239 @@ impl Jwks {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::{FutureExt, future::join_all};
+    use p256::{ecdsa::SigningKey, elliptic_curve::Generate};
+    use serde_json::{Value, json};
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::access::jws::encode;
+
+    /// An issuer whose answers a test sets and whose requests it counts.
+    #[derive(Default)]
+    struct Issuer {
+        document: Mutex<Option<Bytes>>,
+        asked: AtomicUsize,
+    }
+
+    impl Issuer {
+        fn serve(&self, document: &Value) {
+            *lock(&self.document) = Some(Bytes::from(document.to_string()));
+        }
+
+        fn fail(&self) {
+            *lock(&self.document) = None;
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(Ordering::SeqCst)
+        }
+    }
+
+    fn jwks(issuer: &Arc<Issuer>) -> Jwks {
+        let issuer = Arc::clone(issuer);
+        let fetch: Fetch = Arc::new(move |_| {
+            issuer.asked.fetch_add(1, Ordering::SeqCst);
+            let answer = lock(&issuer.document).clone();
+            async move { answer.ok_or_else(|| FetchError::Failed("down".into())) }.boxed()
+        });
+        let url = "https://iam.example/jwks.json".parse().unwrap();
+        Jwks::new(url, vec![Algorithm::Es256, Algorithm::EdDsa], fetch)
+    }
+
+    fn key(kid: &str) -> Value {
+        let point = SigningKey::generate().verifying_key().to_sec1_point(false);
+        let (x, y) = (encode(&point.as_bytes()[1..33]), encode(&point.as_bytes()[33..]));
+        json!({ "kty": "EC", "crv": "P-256", "kid": kid, "use": "sig", "x": x, "y": y })
+    }
+
+    fn keys(kids: &[&str]) -> Value {
+        json!({ "keys": kids.iter().map(|kid| key(kid)).collect::<Vec<_>>() })
+    }
+
+    async fn find(jwks: &Jwks, kid: &str) -> Result<(), JwksError> {
+        jwks.key(kid, Algorithm::Es256).await.map(|_| ())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jw_01_02_keys_outlive_their_issuer_for_an_hour() {
+        let issuer = Arc::new(Issuer::default());
+        let jwks = jwks(&issuer);
+        issuer.serve(&keys(&["a"]));
+        jwks.refresh().await.unwrap();
+        issuer.fail();
+
+        advance(Duration::from_secs(3600)).await;
+        assert!(jwks.refresh().await.is_err());
+        assert_eq!(find(&jwks, "a").await, Ok(()));
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(find(&jwks, "a").await, Err(JwksError::Unavailable));
+        assert!(!jwks.is_usable());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jw_03_a_flood_of_unknown_keys_makes_one_request_in_thirty_seconds() {
+        let issuer = Arc::new(Issuer::default());
+        let jwks = jwks(&issuer);
+        issuer.serve(&keys(&["a"]));
+        jwks.refresh().await.unwrap();
+        for round in 0..3 {
+            advance(COOLDOWN).await;
+            let flood = (0..1000).map(|number| {
+                let jwks = &jwks;
+                async move { find(jwks, &format!("k{round}-{number}")).await }
+            });
+            let answers = join_all(flood).await;
+            assert!(answers.iter().all(|answer| *answer == Err(JwksError::UnknownKey)));
+            assert_eq!(find(&jwks, "a").await, Ok(()));
+        }
+        assert_eq!(issuer.asked(), 1 + 3);
+        assert!(lock(&jwks.unknown).len() <= UNKNOWN_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_unknown_key_is_asked_for_once_a_minute() {
+        let issuer = Arc::new(Issuer::default());
+        let jwks = jwks(&issuer);
+        issuer.serve(&keys(&["a"]));
+        jwks.refresh().await.unwrap();
+        for (wait, asked) in [(30, 2), (31, 2), (30, 3)] {
+            advance(Duration::from_secs(wait)).await;
+            assert_eq!(find(&jwks, "b").await, Err(JwksError::UnknownKey));
+            assert_eq!(issuer.asked(), asked, "{wait}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jw_04_05_a_rotated_key_is_found_at_once_or_with_the_next_refresh() {
+        let issuer = Arc::new(Issuer::default());
+        let jwks = Arc::new(jwks(&issuer));
+        issuer.serve(&keys(&["a"]));
+        let shutdown = CancellationToken::new();
+        let worker = async {
+            jwks.run(shutdown.clone()).await;
+        };
+        let test = async {
+            while !jwks.is_usable() {
+                tokio::task::yield_now().await;
+            }
+            advance(COOLDOWN).await;
+            issuer.serve(&keys(&["b"]));
+            assert_eq!(find(&jwks, "b").await, Ok(()), "asked for at once");
+            assert_eq!(find(&jwks, "a").await, Err(JwksError::UnknownKey), "gone with its set");
+
+            issuer.serve(&keys(&["c"]));
+            assert_eq!(find(&jwks, "c").await, Err(JwksError::UnknownKey), "cooling down");
+            sleep(REFRESH_INTERVAL.mul_f64(1.0 + REFRESH_JITTER)).await;
+            assert_eq!(find(&jwks, "c").await, Ok(()), "refreshed in the background");
+            shutdown.cancel();
+        };
+        tokio::join!(worker, test);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jw_06_what_is_no_key_set_leaves_the_last_good_one() {
+        let issuer = Arc::new(Issuer::default());
+        let jwks = jwks(&issuer);
+        issuer.serve(&keys(&["a"]));
+        jwks.refresh().await.unwrap();
+        let with = |kid: &str, name: &str, value: Value| {
+            let mut key = key(kid);
+            key[name] = value;
+            json!({ "keys": [key] })
+        };
+        for (case, document) in [
+            ("empty", json!({ "keys": [] })),
+            ("text", json!("<html>")),
+            ("no keys", json!({})),
+            ("array", json!([[]])),
+            ("duplicates", keys(&["x", "x"])),
+            ("a duplicate of a key we cannot use", json!({ "keys": [key("x"), { "kid": "x" }] })),
+            ("rsa", with("x", "kty", json!("RSA"))),
+            ("oct", with("x", "kty", json!("oct"))),
+            ("private", with("x", "d", json!("AA"))),
+            ("encryption", with("x", "use", json!("enc"))),
+            ("other algorithm", with("x", "alg", json!("ES384"))),
+            ("no id", with("x", "kid", Value::Null)),
+            ("empty id", with("x", "kid", json!(""))),
+            ("off the curve", with("x", "y", json!(encode([1; 32])))),
+            (
+                "too many",
+                json!({ "keys": (0..33).map(|n| key(&n.to_string())).collect::<Vec<_>>() }),
+            ),
+        ] {
+            issuer.serve(&document);
+            assert!(matches!(jwks.refresh().await, Err(FetchError::Unusable)), "{case}");
+            assert_eq!(find(&jwks, "a").await, Ok(()), "{case}");
+        }
+        *lock(&issuer.document) = Some(Bytes::from(vec![b' '; DOCUMENT_BYTES_MAX + 1]));
+        assert!(matches!(jwks.refresh().await, Err(FetchError::TooLarge)));
+        issuer.serve(&json!({ "keys": [{ "kty": "RSA", "kid": "r" }, key("b")] }));
+        jwks.refresh().await.unwrap();
+        assert_eq!(find(&jwks, "b").await, Ok(()), "the rest of a mixed set is used");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_issuer_that_drips_is_left_after_three_seconds() {
+        let fetch: Fetch = Arc::new(|_| std::future::pending().boxed());
+        let url = "https://iam.example/jwks.json".parse().unwrap();
+        let jwks = Jwks::new(url, vec![Algorithm::Es256], fetch);
+        let started = Instant::now();
+        assert!(matches!(jwks.refresh().await, Err(FetchError::TimedOut)));
+        assert_eq!(started.elapsed(), FETCH_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jw_09_booting_without_the_issuer_is_not_ready_and_heals() {
+        let issuer = Arc::new(Issuer::default());
+        let jwks = Arc::new(jwks(&issuer));
+        let shutdown = CancellationToken::new();
+        let worker = jwks.run(shutdown.clone());
+        let test = async {
+            sleep(Duration::from_secs(10)).await;
+            assert!(!jwks.is_usable());
+            assert_eq!(find(&jwks, "a").await, Err(JwksError::Unavailable));
+            issuer.serve(&keys(&["a"]));
+            sleep(RETRY_DELAY_MAX).await;
+            assert_eq!(find(&jwks, "a").await, Ok(()));
+            shutdown.cancel();
+        };
+        tokio::join!(worker, test);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jw_08_an_unknown_key_is_no_verdict_while_the_issuer_is_down() {
+        let issuer = Arc::new(Issuer::default());
+        let jwks = jwks(&issuer);
+        issuer.serve(&keys(&["a"]));
+        jwks.refresh().await.unwrap();
+        issuer.fail();
+        advance(COOLDOWN).await;
+        assert_eq!(find(&jwks, "b").await, Err(JwksError::Unavailable));
+        assert_eq!(find(&jwks, "a").await, Ok(()));
+        issuer.serve(&keys(&["b"]));
+        advance(COOLDOWN).await;
+        assert_eq!(find(&jwks, "b").await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_for_its_own_algorithm_only() {
+        let issuer = Arc::new(Issuer::default());
+        let jwks = jwks(&issuer);
+        // RFC 8037, appendix A.2.
+        let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        let edwards = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "e", "x": x });
+        issuer.serve(&json!({ "keys": [edwards, key("a")] }));
+        jwks.refresh().await.unwrap();
+        assert!(jwks.key("e", Algorithm::EdDsa).await.is_ok());
+        assert!(jwks.key("e", Algorithm::Es256).await.is_err());
+        assert!(jwks.key("a", Algorithm::EdDsa).await.is_err());
+        assert_eq!(jwks.algorithm("EdDSA"), Some(Algorithm::EdDsa));
+        assert_eq!(jwks.algorithm("RS256"), None);
+    }
+}

@@ -1,11 +1,12 @@
 //! Access tokens at the gate: every claim and header of RFC 9068 taken strictly.
 
-use backoffice::access::Reason;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use backoffice::access::{Reason, jwks::Algorithm};
 use serde_json::{Value, json};
 
 use crate::{
     access_keys::{TestKey, encode, with, without},
-    access_world::{World, code, opening},
+    access_world::{Setup, World, code, opening, serving, settings},
 };
 
 const INVALID: &str = "MELMASTOON.AUTH.TOKEN_INVALID";
@@ -165,6 +166,33 @@ async fn dp_at_what_the_platform_calls_otherwise_is_read_as_well() {
         let admission = world.enter(&token, &world.proof(&token)).await;
         assert!(admission.is_ok(), "{case}: {admission:?}");
     }
+}
+
+#[tokio::test]
+async fn an_issuer_may_sign_with_ed25519_where_its_list_says_so() {
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let x = encode(pair.public_key().as_ref());
+    let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "e1", "use": "sig", "x": x });
+    let sign = |claims: &Value| {
+        let header = json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": "e1" });
+        let signed = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
+        let signature = pair.sign(signed.as_bytes());
+        format!("{signed}.{}", encode(signature.as_ref()))
+    };
+    let world_of = |algorithms: Vec<Algorithm>| {
+        let mut settings = settings();
+        settings.issuers[0].algorithms = algorithms;
+        let fetch = serving(&json!({ "keys": [jwk] }));
+        World::with(Setup { settings, fetch, ..Setup::default() })
+    };
+
+    let world = world_of(vec![Algorithm::EdDsa]);
+    let token = sign(&world.token_claims());
+    opening(world.enter(&token, &world.proof(&token)).await);
+    assert_eq!(refused(&world, &world.token()).await, INVALID, "ES256 is not in its list");
+
+    let world = world_of(vec![Algorithm::Es256]);
+    assert_eq!(refused(&world, &sign(&world.token_claims())).await, INVALID, "EdDSA is not");
 }
 
 #[tokio::test]
