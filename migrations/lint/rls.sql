@@ -1,0 +1,88 @@
+-- Defects of tenant isolation in the schema as it stands; no rows when there is none. Run at start-up and in the tests.
+--
+-- L1 a tenant's table without enabled and forced row level security and a policy
+select 'L1 rls_off' as rule, c.relname::text as subject
+from pg_class c
+join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped
+where c.relkind in ('r', 'p')
+  and c.relnamespace = 'public'::regnamespace
+  and not (
+      c.relrowsecurity and c.relforcerowsecurity
+      and exists (select from pg_policy p where p.polrelid = c.oid)
+  )
+union all
+-- L2 a unique index of a tenant's table without its tenant: it would tell whether another tenant has a value
+select 'L2 unique_without_tenant', i.indexrelid::regclass::text
+from pg_index i
+join pg_class c on c.oid = i.indrelid and c.relkind in ('r', 'p')
+join pg_attribute a on a.attrelid = i.indrelid and a.attname = 'tenant_id' and not a.attisdropped
+where i.indisunique and not (a.attnum = any (i.indkey::int2[]))
+union all
+-- L3 a foreign key between two tenants' tables that does not carry the tenant: its check is blind to policies
+select 'L3 fk_without_tenant', k.conname::text
+from pg_constraint k
+join pg_attribute a on a.attrelid = k.conrelid and a.attname = 'tenant_id' and not a.attisdropped
+join pg_attribute b on b.attrelid = k.confrelid and b.attname = 'tenant_id' and not b.attisdropped
+where k.contype = 'f' and not (a.attnum = any (k.conkey))
+union all
+-- L4 a view that reads with its owner's rights
+select 'L4 view_not_invoker', c.relname::text
+from pg_class c
+where c.relkind = 'v'
+  and c.relnamespace = 'public'::regnamespace
+  and not coalesce(
+      c.reloptions::text[] @> array['security_invoker=true']
+      or c.reloptions::text[] @> array['security_invoker=on'],
+      false
+  )
+union all
+-- L5 a materialised view: it holds every tenant's rows and has no policies
+select 'L5 matview', c.relname::text
+from pg_class c
+where c.relkind = 'm' and c.relnamespace = 'public'::regnamespace
+union all
+-- L6 a function that runs with its owner's rights, anywhere; the one exception creates partitions and reads no rows
+select 'L6 security_definer', p.oid::regprocedure::text
+from pg_proc p
+join pg_namespace n on n.oid = p.pronamespace
+where p.prosecdef
+  and n.nspname !~ '^(pg_|information_schema$)'
+  and p.oid is distinct from to_regprocedure('maintenance.ensure_event_partition(text, text)')
+union all
+-- L7 a runtime role that no policy holds
+select 'L7 role_bypass', r.rolname::text
+from pg_roles r
+where r.rolname ~ '^backoffice_' and (r.rolsuper or r.rolbypassrls)
+union all
+-- L8 a runtime role that owns something, and could change it
+select 'L8 runtime_role_owns', c.relname::text
+from pg_class c
+join pg_roles r on r.oid = c.relowner
+where r.rolname ~ '^backoffice_' and r.rolname <> 'backoffice_owner' and c.relkind in ('r', 'p', 'v', 'm', 'S')
+union all
+-- L9 a runtime role that may truncate: policies do not apply to it
+select 'L9 truncate_granted', r.rolname || ' on ' || c.relname
+from pg_class c
+cross join pg_roles r
+where c.relkind in ('r', 'p')
+  and c.relnamespace = 'public'::regnamespace
+  and r.rolname ~ '^backoffice_'
+  and r.rolname <> 'backoffice_owner'
+  and not r.rolsuper
+  and has_table_privilege(r.oid, c.oid, 'TRUNCATE')
+union all
+-- L10 a policy that lets a row be written which it would not let be read
+select 'L10 policy_without_check', p.polname || ' on ' || p.polrelid::regclass
+from pg_policy p
+where p.polcmd in ('*', 'a', 'w') and p.polwithcheck is null
+union all
+-- L11 a runtime role that can become a role no policy holds
+select 'L11 member_of_bypass_role', m.rolname || ' in ' || r.rolname
+from pg_roles r
+cross join pg_roles m
+where (r.rolsuper or r.rolbypassrls)
+  and m.rolname ~ '^backoffice_'
+  and not m.rolsuper
+  and m.oid <> r.oid
+  and pg_has_role(m.oid, r.oid, 'MEMBER')
+order by 1, 2

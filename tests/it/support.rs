@@ -1,0 +1,3 @@
+//! What the tests share: real servers, made and removed quickly.
+
+pub mod database;

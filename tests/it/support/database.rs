@@ -1,0 +1,189 @@
+//! A migrated database of its own for every test, copied from a template in a fraction of a second.
+
+use std::str::FromStr;
+
+use backoffice::{
+    database::{self, MIGRATIONS, Role, Settings},
+    ledger::pools::Pools,
+};
+use chrono::{Datelike, Utc};
+use secrecy::SecretString;
+use sha2::{Digest, Sha256};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, postgres::PgConnectOptions,
+};
+use ulid::Ulid;
+
+const OWNER: &str = "backoffice_owner";
+/// Held while a template is made; the processes of one test run wait for the first.
+const TEMPLATE_LOCK: i64 = 0x7465_6d70_6c61_7465;
+
+/// A database that exists as long as this value.
+pub struct TestDatabase {
+    admin: PgConnectOptions,
+    name: String,
+    settings: Settings,
+    pools: Pools,
+}
+
+impl TestDatabase {
+    /// Needs `DATABASE_ADMIN_URL`: a superuser's, on a server where all roles are trusted.
+    pub async fn create() -> Self {
+        let admin = admin_options();
+        let mut connection = admin.connect().await.expect("DATABASE_ADMIN_URL reaches Postgres");
+        let template = ensure_template(&admin, &mut connection).await;
+        let name = format!("it_{}", Ulid::generate().to_string().to_lowercase());
+        execute(&mut connection, format!("create database {name} template {template}")).await;
+        execute(&mut connection, format!("alter database {name} owner to {OWNER}")).await;
+        // Grants on a database are not part of what a template hands on.
+        execute(&mut connection, format!("revoke all on database {name} from public")).await;
+        for role in Role::ALL {
+            let role = role.name();
+            execute(&mut connection, format!("grant connect on database {name} to {role}")).await;
+        }
+        connection.close().await.expect("the connection closes");
+
+        let mut settings = Settings::new(url(&admin, Role::App.name(), &name));
+        settings.owner_url = Some(url(&admin, OWNER, &name));
+        settings.pool_max = 4;
+        let pools = Pools::connect(&settings).expect("the URL is one of Postgres");
+        Self { admin, name, settings, pools }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The pools that belong to this value.
+    pub fn pools(&self) -> Pools {
+        self.pools.clone()
+    }
+
+    /// Pools of their own, as another instance would have.
+    pub fn other_pools(&self) -> Pools {
+        Pools::connect(&self.settings).expect("the URL is one of Postgres")
+    }
+
+    /// A connection under any runtime role.
+    pub async fn connect_as(&self, role: Role) -> PgConnection {
+        let options = self.settings.connect_options(role).expect("the URL is one of Postgres");
+        options.connect().await.expect("the role may connect")
+    }
+
+    /// A connection as the owner, which row level security holds too.
+    pub async fn owner(&self) -> PgConnection {
+        let options = self.admin.clone().username(OWNER).database(&self.name);
+        options.connect().await.expect("the owner may connect")
+    }
+
+    /// A superuser's connection: sees everything and may break anything.
+    pub async fn superuser(&self) -> PgConnection {
+        let options = self.admin.clone().database(&self.name);
+        options.connect().await.expect("the superuser may connect")
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let (admin, name) = (self.admin.clone(), self.name.clone());
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime can be built");
+            runtime.block_on(async {
+                let mut connection = admin.connect().await.expect("Postgres can be reached");
+                execute(&mut connection, format!("drop database {name} with (force)")).await;
+            });
+        });
+        // A database that stays behind is no reason to fail a test that passed.
+        if dropping.join().is_err() {
+            eprintln!("could not drop a test's database");
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests are told where their servers are")]
+fn admin_options() -> PgConnectOptions {
+    let url = std::env::var("DATABASE_ADMIN_URL")
+        .expect("DATABASE_ADMIN_URL names a Postgres server and a superuser of it");
+    PgConnectOptions::from_str(&url).expect("DATABASE_ADMIN_URL is a Postgres URL")
+}
+
+fn url(server: &PgConnectOptions, user: &str, database: &str) -> SecretString {
+    let (host, port) = (server.get_host(), server.get_port());
+    format!("postgres://{user}@{host}:{port}/{database}").into()
+}
+
+/// The template's name says what is in it: the migrations, and the month, which decides the partitions.
+async fn ensure_template(admin: &PgConnectOptions, connection: &mut PgConnection) -> String {
+    let name = template_name();
+    if exists(connection, &name).await {
+        return name;
+    }
+    sqlx::query("select pg_advisory_lock($1)")
+        .bind(TEMPLATE_LOCK)
+        .execute(&mut *connection)
+        .await
+        .expect("the lock is taken");
+    if !exists(connection, &name).await {
+        make_template(admin, connection, &name).await;
+    }
+    sqlx::query("select pg_advisory_unlock($1)")
+        .bind(TEMPLATE_LOCK)
+        .execute(&mut *connection)
+        .await
+        .expect("the lock is given back");
+    name
+}
+
+/// Made under another name and renamed when complete, so that one left half made is never used.
+async fn make_template(admin: &PgConnectOptions, connection: &mut PgConnection, name: &str) {
+    let unfinished = format!("{name}_unfinished");
+    execute(connection, format!("drop database if exists {unfinished} with (force)")).await;
+    execute(
+        connection,
+        format!(
+            "do $$ begin \
+             if not exists (select from pg_roles where rolname = '{OWNER}') then \
+             create role {OWNER} login createrole; end if; end $$"
+        ),
+    )
+    .await;
+    execute(connection, format!("create database {unfinished} owner {OWNER}")).await;
+    database::migrate(&url(admin, OWNER, &unfinished)).await.expect("the migrations run");
+    // The owner's connection may take a moment to be gone from the server's list.
+    execute(connection, format!("alter database {unfinished} with allow_connections false")).await;
+    execute(
+        connection,
+        format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{unfinished}'"
+        ),
+    )
+    .await;
+    execute(connection, format!("alter database {unfinished} rename to {name}")).await;
+    execute(connection, format!("alter database {name} with allow_connections true")).await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "the partitions follow the server's real clock")]
+fn template_name() -> String {
+    let now = Utc::now();
+    let mut hash = Sha256::new();
+    for migration in MIGRATIONS.iter() {
+        hash.update(&migration.checksum);
+    }
+    let hash: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("it_template_{}_{:02}_{hash}", now.year(), now.month())
+}
+
+async fn exists(connection: &mut PgConnection, database: &str) -> bool {
+    sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+        .bind(database)
+        .fetch_one(connection)
+        .await
+        .expect("the catalogue can be read")
+}
+
+async fn execute(connection: &mut PgConnection, statement: String) {
+    connection.execute(AssertSqlSafe(statement)).await.expect("the statement succeeds");
+}
