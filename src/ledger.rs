@@ -3,3 +3,4 @@
 pub mod lint;
 pub mod partitions;
 pub mod pools;
+pub mod relay;

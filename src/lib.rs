@@ -2,6 +2,9 @@
 
 pub mod clock;
 pub mod database;
+pub mod inbox;
 pub mod ledger;
 pub mod live;
+pub mod projector;
+pub mod pubsub;
 pub mod views;

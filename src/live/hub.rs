@@ -14,18 +14,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use ulid::Ulid;
 
 use super::{
-    Cursor, Delivery, LiveError, Polled, Revocation, Settings, Subject, Subscriber,
-    Subscription,
+    Cursor, Delivery, LiveError, Polled, Revocation, Settings, Subject, Subscriber, Subscription,
     cursor::CursorSealer,
     follower::Follower,
     revocations::fence_key,
     streams::{Entry, Streams},
     tail,
 };
-use crate::views::{
-    Redis, TenantKey,
-    key::SUPERSEDE,
-};
+use crate::views::{Redis, TenantKey, key::SUPERSEDE};
 
 static NUMBER: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("supersede.lua")));
 

@@ -1,3 +1,5 @@
 //! What the tests share: real servers, made and removed quickly.
 
+pub mod broker;
 pub mod database;
+pub mod wait;

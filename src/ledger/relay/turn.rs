@@ -1,0 +1,316 @@
+//! The time for which one relay holds the cursor: read ahead, publish, keep account of answers, store the position.
+
+use std::{collections::HashMap, time::Duration};
+
+use events::Ledger;
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Relay, RelayError,
+    cursor::Held,
+    failure::Failure,
+    lane::{Lane, Progress},
+    message, observe,
+    parked::{self, Changes},
+    pending::{self, Key, Pending, Place},
+    retry::{Attempt, Retry},
+    window::Window,
+};
+use crate::pubsub::Publisher;
+
+/// Parked keys tried at the same time.
+const RETRIES_MAX: usize = 8;
+/// How often the gauges are set, and an operator's wish is looked for.
+const OBSERVE_INTERVAL: Duration = Duration::from_secs(1);
+
+pub(super) struct Turn<'a> {
+    relay: &'a Relay,
+    held: Held,
+    publishers: HashMap<Ledger, Publisher>,
+    window: Window,
+    /// Up to here the ledger has been read.
+    read_to: i64,
+    /// The last page was full: read on at once.
+    has_more: bool,
+    lanes: HashMap<Key, Lane>,
+    changes: Changes,
+    in_flight: HashMap<Key, usize>,
+    bytes: usize,
+    answers: FuturesUnordered<BoxFuture<'static, Answer>>,
+    retries: FuturesUnordered<BoxFuture<'static, (Key, Result<Retry, RelayError>)>>,
+    /// When the broker last took something.
+    answered_at: Instant,
+}
+
+/// What became of a published event.
+struct Answer {
+    key: Key,
+    place: Place,
+    bytes: usize,
+    outcome: Result<(), Failure>,
+}
+
+impl<'a> Turn<'a> {
+    /// Begins where the last relay stopped. Its publishers are new: none of their keys is paused.
+    pub(super) async fn begin(relay: &'a Relay, held: Held) -> Result<Self, RelayError> {
+        let position = held.position();
+        let lanes = parked::load(&relay.pool)
+            .await?
+            .into_iter()
+            .map(|(key, parked)| (key, Lane::resumed(parked, position)))
+            .collect();
+        let publishers =
+            Ledger::ALL.map(|ledger| (ledger, relay.pubsub.publisher(&ledger.topic()))).into();
+        Ok(Self {
+            relay,
+            held,
+            publishers,
+            window: Window::after(position),
+            read_to: position,
+            has_more: true,
+            lanes,
+            changes: Changes::default(),
+            in_flight: HashMap::new(),
+            bytes: 0,
+            answers: FuturesUnordered::new(),
+            retries: FuturesUnordered::new(),
+            answered_at: Instant::now(),
+        })
+    }
+
+    /// Relays until `shutdown` or a failure; gives the cursor back in both cases.
+    pub(super) async fn run(mut self, shutdown: &CancellationToken) -> Result<(), RelayError> {
+        let ended = match self.relay_until(shutdown).await {
+            Ok(()) => self.save().await,
+            Err(error) => Err(error),
+        };
+        let lease = self.relay.settings.lease;
+        if let Ok(Err(error)) = timeout(lease, self.held.release(&self.relay.pool)).await {
+            tracing::warn!(error = %error, "the relay's cursor is not given back and its lease will end");
+        }
+        ended
+    }
+
+    async fn relay_until(&mut self, shutdown: &CancellationToken) -> Result<(), RelayError> {
+        let settings = &self.relay.settings;
+        let mut head = self.relay.head.clone();
+        let mut poll = interval(settings.poll_interval);
+        let mut save = interval(settings.save_interval);
+        let mut observe = interval(OBSERVE_INTERVAL);
+        for ticks in [&mut poll, &mut save, &mut observe] {
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        let lease = settings.lease;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                Some(answer) = self.answers.next() => self.note(answer)?,
+                Some((key, retry)) = self.retries.next() => self.note_retry(&key, retry?),
+                _ = save.tick() => {
+                    if self.has_news() || self.held.is_aging() {
+                        self.save().await?;
+                    }
+                }
+                _ = observe.tick() => {
+                    timeout(lease, self.observe()).await.map_err(|_| RelayError::Timeout)??;
+                }
+                _ = poll.tick() => {
+                    self.retry_due();
+                    self.has_more = true;
+                }
+                Ok(()) = head.changed() => self.has_more = true,
+                () = std::future::ready(()), if self.has_more && self.has_room() => {
+                    timeout(lease, self.fill()).await.map_err(|_| RelayError::Timeout)??;
+                }
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let settings = &self.relay.settings;
+        self.window.len() < settings.window_max && self.bytes < settings.window_bytes_max
+    }
+
+    fn has_news(&self) -> bool {
+        self.window.settled() > self.held.position()
+            || !self.changes.is_empty()
+            || self.lanes.values().any(|lane| lane.is_dirty)
+    }
+
+    /// Reads a page and publishes it; events of a parked key wait behind it.
+    async fn fill(&mut self) -> Result<(), RelayError> {
+        let page_max = self.relay.settings.page_max;
+        let page = pending::page(&self.relay.pool, self.read_to, page_max).await?;
+        self.has_more = page.len() == page_max as usize;
+        if self.held.is_over() {
+            return Err(RelayError::Fenced);
+        }
+        for event in page {
+            self.window.push(event.recorded_at);
+            self.read_to = event.place.position;
+            match self.lanes.get_mut(&event.key) {
+                Some(lane) => {
+                    lane.cover(&event.place);
+                    self.window.settle(event.place.position);
+                }
+                None => self.publish(event),
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, event: Pending) {
+        let message = match message::outbound(&event, self.relay.clock.now()) {
+            Ok(message) => message,
+            Err(malformed) => return self.park(&event.key, &event.place, &malformed.into()),
+        };
+        let bytes = message.data.len();
+        self.bytes += bytes;
+        *self.in_flight.entry(event.key.clone()).or_default() += 1;
+        let published = self.publishers[&event.key.ledger].publish(message);
+        self.answers.push(Box::pin(async move {
+            let outcome = published.await.map_err(Failure::from);
+            Answer { key: event.key, place: event.place, bytes, outcome }
+        }));
+    }
+
+    fn note(&mut self, answer: Answer) -> Result<(), RelayError> {
+        let Answer { key, place, bytes, outcome } = answer;
+        self.bytes -= bytes;
+        if let Some(count) = self.in_flight.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                self.in_flight.remove(&key);
+            }
+        }
+        match outcome {
+            Ok(()) => {
+                self.answered_at = Instant::now();
+                self.window.settle(place.position);
+            }
+            Err(Failure::Unavailable(reason)) if self.is_outage() => {
+                return Err(RelayError::Unavailable(reason));
+            }
+            Err(failure) => self.park(&key, &place, &failure),
+        }
+        Ok(())
+    }
+
+    fn is_outage(&self) -> bool {
+        self.answered_at.elapsed() >= self.relay.settings.outage_after
+    }
+
+    /// Sets an event aside, and with it what follows in its key. It counts as settled once the lane is stored, which is with the position.
+    fn park(&mut self, key: &Key, place: &Place, failure: &Failure) {
+        let (now, settings) = (self.relay.clock.now(), &self.relay.settings);
+        match self.lanes.get_mut(key) {
+            Some(lane) => lane.cover_failed(place, failure),
+            None => {
+                tracing::warn!(
+                    ordering_key = key.ordering_key(),
+                    position = place.position,
+                    reason = failure.reason(),
+                    "an event cannot be published: its ordering key waits"
+                );
+                let lane = Lane::new(place.clone(), failure, now, settings);
+                self.lanes.insert(key.clone(), lane);
+            }
+        }
+        self.window.settle(place.position);
+    }
+
+    /// Starts the retries that are due, of keys with nothing on its way.
+    fn retry_due(&mut self) {
+        let now = self.relay.clock.now();
+        for (key, lane) in &mut self.lanes {
+            if self.retries.len() >= RETRIES_MAX {
+                return;
+            }
+            if !lane.is_due(now) || self.in_flight.contains_key(key) {
+                continue;
+            }
+            lane.is_retrying = true;
+            let attempt = Attempt {
+                pool: self.relay.pool.clone(),
+                publisher: self.publishers[&key.ledger].clone(),
+                clock: self.relay.clock.clone(),
+                key: key.clone(),
+                from: lane.parked.from.clone(),
+                to_position: lane.covered_to,
+                is_single: lane.is_single,
+            };
+            let key = key.clone();
+            self.retries.push(Box::pin(async move { (key, attempt.run().await) }));
+        }
+    }
+
+    fn note_retry(&mut self, key: &Key, retry: Retry) {
+        let (now, settings) = (self.relay.clock.now(), &self.relay.settings);
+        let Some(lane) = self.lanes.get_mut(key) else { return };
+        if retry.failed.is_none() {
+            self.answered_at = Instant::now();
+        }
+        let ordering_key = key.ordering_key();
+        match lane.retried(key, retry, now, settings) {
+            Progress::Waiting => (),
+            Progress::Empty => {
+                tracing::info!(ordering_key, "every waiting event of the key is published");
+                self.lanes.remove(key);
+                self.changes.unparked.push(key.clone());
+            }
+            Progress::GaveUp(given_up) => {
+                tracing::error!(ordering_key, event_id = %given_up.event_id,
+                    reason = given_up.reason, "an event is given up and set aside as a dead letter");
+                self.changes.given_up.push(given_up);
+            }
+            Progress::Stuck => {
+                tracing::error!(
+                    ordering_key,
+                    position = lane.parked.from.position,
+                    attempts = lane.parked.attempts,
+                    reason = lane.parked.reason,
+                    "an audit event cannot be published; its ordering key waits for a person"
+                );
+            }
+        }
+    }
+
+    /// Sets the gauges, and makes the keys due that an operator wants tried.
+    async fn observe(&mut self) -> Result<(), RelayError> {
+        let now = self.relay.clock.now();
+        let head = observe::head(&self.relay.pool).await?;
+        let stuck_from = self.relay.settings.attempts_max;
+        observe::set(observe::Gauges {
+            depth: head - self.window.settled(),
+            oldest_at: self.window.oldest(),
+            parked_keys: self.lanes.len(),
+            stuck_keys: self.lanes.values().filter(|l| l.parked.attempts >= stuck_from).count(),
+            now,
+        });
+        if self.lanes.is_empty() {
+            return Ok(());
+        }
+        for key in parked::requested(&self.relay.pool).await? {
+            if let Some(lane) = self.lanes.get_mut(&key) {
+                lane.request(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the position and the lanes in one transaction.
+    async fn save(&mut self) -> Result<(), RelayError> {
+        let mut changes = std::mem::take(&mut self.changes);
+        // A key may have been parked again since it was unparked: what it is now is what counts.
+        changes.unparked.retain(|key| !self.lanes.contains_key(key));
+        for (key, lane) in self.lanes.iter_mut().filter(|(_, lane)| lane.is_dirty) {
+            lane.is_dirty = false;
+            changes.parked.push((key.clone(), lane.parked.clone()));
+        }
+        let lease = self.relay.settings.lease;
+        let save = self.held.save(&self.relay.pool, self.window.settled(), &changes);
+        timeout(lease, save).await.map_err(|_| RelayError::Timeout)?
+    }
+}
