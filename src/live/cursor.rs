@@ -1,0 +1,234 @@
+//! A desktop's place in its tenant's live streams, sealed so that it can be neither read, forged nor carried to another tenant.
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use events::TenantId;
+use hmac::{Hmac, KeyInit, Mac};
+use projections::Log;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+const TAG_BYTES: usize = 16;
+const BODY_BYTES: usize = 32;
+/// Base64url of tag and body.
+const TEXT_BYTES: usize = 64;
+
+/// The place of one live event in its log: the fact's position and the event's number in the fact, from 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId {
+    pub position: i64,
+    pub number: u32,
+}
+
+/// The last live event a desktop has of each log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// Names one life of the tenant's streams in Redis, microseconds since 1970; events of another life may be missing.
+    pub epoch: i64,
+    pub ledger: EntryId,
+    pub inbox: EntryId,
+}
+
+impl Cursor {
+    pub fn of(&self, log: Log) -> EntryId {
+        match log {
+            Log::Ledger => self.ledger,
+            Log::Inbox => self.inbox,
+        }
+    }
+
+    pub fn set(&mut self, log: Log, id: EntryId) {
+        match log {
+            Log::Ledger => self.ledger = id,
+            Log::Inbox => self.inbox = id,
+        }
+    }
+
+    /// Whether nothing that `other` has seen is missing here.
+    pub fn covers(&self, other: &Self) -> bool {
+        self.epoch == other.epoch && self.ledger >= other.ledger && self.inbox >= other.inbox
+    }
+
+    fn to_bytes(self) -> [u8; BODY_BYTES] {
+        let mut bytes = [0; BODY_BYTES];
+        bytes[..8].copy_from_slice(&self.epoch.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.ledger.position.to_be_bytes());
+        bytes[16..20].copy_from_slice(&self.ledger.number.to_be_bytes());
+        bytes[20..28].copy_from_slice(&self.inbox.position.to_be_bytes());
+        bytes[28..].copy_from_slice(&self.inbox.number.to_be_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; BODY_BYTES]) -> Self {
+        let long = |at: usize| i64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
+        let short = |at: usize| u32::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
+        Self {
+            epoch: long(0),
+            ledger: EntryId { position: long(8), number: short(16) },
+            inbox: EntryId { position: long(20), number: short(28) },
+        }
+    }
+}
+
+/// The text was not made here for this tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the cursor is not one of ours for this tenant")]
+pub struct Forged;
+
+/// The secrets that seal cursors: the current one, and those of before that still open them.
+#[derive(Clone)]
+pub struct CursorKeys {
+    current: SecretString,
+    previous: Vec<SecretString>,
+}
+
+impl CursorKeys {
+    pub fn new(current: SecretString, previous: Vec<SecretString>) -> Self {
+        Self { current, previous }
+    }
+
+    /// What seals the cursors of one tenant. Make it once a stream, not once an event.
+    pub fn sealer(&self, tenant_id: &TenantId) -> CursorSealer {
+        CursorSealer(tenant_key(&self.current, tenant_id))
+    }
+
+    /// The cursor as clients keep it: 64 characters of base64url.
+    pub fn encode(&self, tenant_id: &TenantId, cursor: &Cursor) -> String {
+        self.sealer(tenant_id).seal(cursor)
+    }
+
+    /// The cursor in `text`, from `Last-Event-ID` or `after`.
+    ///
+    /// # Errors
+    /// When it was not sealed for `tenant_id` with one of the secrets, or is no cursor at all.
+    pub fn decode(&self, tenant_id: &TenantId, text: &str) -> Result<Cursor, Forged> {
+        if text.len() != TEXT_BYTES {
+            return Err(Forged);
+        }
+        let sealed = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| Forged)?;
+        let (tag, body) = sealed.split_at_checked(TAG_BYTES).ok_or(Forged)?;
+        let body: [u8; BODY_BYTES] = body.try_into().map_err(|_| Forged)?;
+        [&self.current]
+            .into_iter()
+            .chain(&self.previous)
+            .find_map(|secret| open(&tenant_key(secret, tenant_id), tag, body))
+            .ok_or(Forged)
+    }
+}
+
+/// Seals cursors of one tenant.
+///
+/// The tag is a MAC over the cursor and at the same time the nonce of the mask over it: a tenant must not learn from a cursor how many
+/// events all tenants together have.
+#[derive(Clone)]
+pub struct CursorSealer(Hmac<Sha256>);
+
+impl CursorSealer {
+    pub fn seal(&self, cursor: &Cursor) -> String {
+        let body = cursor.to_bytes();
+        let tag = tag_of(&self.0, &body);
+        let mut sealed = [0; TAG_BYTES + BODY_BYTES];
+        sealed[..TAG_BYTES].copy_from_slice(&tag);
+        sealed[TAG_BYTES..].copy_from_slice(&masked(&self.0, &tag, body));
+        BASE64_URL_SAFE_NO_PAD.encode(sealed)
+    }
+}
+
+fn open(key: &Hmac<Sha256>, tag: &[u8], body: [u8; BODY_BYTES]) -> Option<Cursor> {
+    let body = masked(key, tag, body);
+    let is_ours: bool = tag_of(key, &body).ct_eq(tag).into();
+    is_ours.then(|| Cursor::from_bytes(&body))
+}
+
+fn tenant_key(secret: &SecretString, tenant_id: &TenantId) -> Hmac<Sha256> {
+    let key = mac(secret.expose_secret().as_bytes())
+        .chain_update(b"live-cursor")
+        .chain_update(tenant_id.as_str())
+        .finalize()
+        .into_bytes();
+    mac(&key)
+}
+
+fn mac(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
+}
+
+fn tag_of(key: &Hmac<Sha256>, body: &[u8; BODY_BYTES]) -> [u8; TAG_BYTES] {
+    let whole = key.clone().chain_update(b"tag").chain_update(body).finalize().into_bytes();
+    std::array::from_fn(|i| whole[i])
+}
+
+fn masked(key: &Hmac<Sha256>, tag: &[u8], mut body: [u8; BODY_BYTES]) -> [u8; BODY_BYTES] {
+    let mask = key.clone().chain_update(b"mask").chain_update(tag).finalize().into_bytes();
+    for (byte, mask) in body.iter_mut().zip(mask) {
+        *byte ^= mask;
+    }
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_cursor_comes_back_as_it_was(
+            epoch in 0_i64.., ledger in (0_i64.., 0_u32..), inbox in (0_i64.., 0_u32..),
+        ) {
+            let id = |(position, number)| EntryId { position, number };
+            let cursor = Cursor { epoch, ledger: id(ledger), inbox: id(inbox) };
+            let text = keys("a").encode(&tenant("A"), &cursor);
+            prop_assert_eq!(text.len(), TEXT_BYTES);
+            prop_assert_eq!(keys("a").decode(&tenant("A"), &text), Ok(cursor));
+        }
+
+        #[test]
+        fn a_cursor_with_one_changed_character_is_forged(at in 0..TEXT_BYTES, to in "[A-Za-z0-9_-]") {
+            let mut text = keys("a").encode(&tenant("A"), &some_cursor());
+            prop_assume!(text[at..=at] != to);
+            text.replace_range(at..=at, &to);
+            prop_assert_eq!(keys("a").decode(&tenant("A"), &text), Err(Forged));
+        }
+
+        #[test]
+        fn whatever_is_sent_as_a_cursor_is_refused_without_a_panic(text in ".{0,200}") {
+            prop_assert_eq!(keys("a").decode(&tenant("A"), &text), Err(Forged));
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_another_tenant_is_forged() {
+        let text = keys("a").encode(&tenant("A"), &some_cursor());
+        assert_eq!(keys("a").decode(&tenant("B"), &text), Err(Forged));
+    }
+
+    #[test]
+    fn a_cursor_sealed_with_the_previous_secret_is_still_read() {
+        let text = keys("old").encode(&tenant("A"), &some_cursor());
+        let rotated = CursorKeys::new("new".into(), vec!["old".into()]);
+        assert_eq!(rotated.decode(&tenant("A"), &text), Ok(some_cursor()));
+        assert_eq!(keys("new").decode(&tenant("A"), &text), Err(Forged));
+    }
+
+    #[test]
+    fn a_cursor_does_not_show_its_positions() {
+        let text = keys("a").encode(&tenant("A"), &some_cursor());
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).unwrap();
+        assert!(!bytes.windows(8).any(|window| window == 77_i64.to_be_bytes()));
+    }
+
+    fn keys(secret: &str) -> CursorKeys {
+        CursorKeys::new(secret.into(), Vec::new())
+    }
+
+    fn tenant(last: &str) -> TenantId {
+        format!("tnt_01HZX3V7Q8M4N5P6R7S8T9W0X{last}").parse().unwrap()
+    }
+
+    fn some_cursor() -> Cursor {
+        let ledger = EntryId { position: 77, number: 1 };
+        Cursor { epoch: 1, ledger, inbox: EntryId { position: 3, number: 0 } }
+    }
+}

@@ -1,0 +1,223 @@
+//! One desktop's way through its tenant's events: first the past from the streams, then what the hub hands out, without gap or repeat.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use projections::Log;
+use rand::Rng;
+use redis::RedisError;
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    oneshot,
+};
+
+use super::{
+    Cursor, Delivery, LiveItem, Subscriber,
+    cursor::CursorSealer,
+    hub::{Broadcast, End, Registration},
+    streams::{Entry, Streams, entry_id},
+};
+
+/// Events of the past read in one go.
+const PAGE_MAX: usize = 256;
+
+/// What a follower hears: the tenant's events, and the word to end.
+pub(super) type Ears = (broadcast::Receiver<Broadcast>, oneshot::Receiver<End>);
+
+pub(super) struct Follower {
+    registration: Registration,
+    subscriber: Arc<Subscriber>,
+    streams: Streams,
+    sealer: CursorSealer,
+    events: broadcast::Receiver<Broadcast>,
+    end: oneshot::Receiver<End>,
+    /// Everything up to here has been read, though not all of it was for this desktop.
+    cursor: Cursor,
+    /// Read, not yet said.
+    pending: VecDeque<LiveItem>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy)]
+enum Phase {
+    /// The place of the cursor is unknown to the streams: say so and go on from their end.
+    Reset,
+    /// Reading what happened before the follower joined.
+    Past(Log),
+    Live,
+    Ended,
+}
+
+/// What one step found.
+enum Step {
+    Item(LiveItem),
+    Nothing,
+}
+
+impl Follower {
+    pub(super) fn new(
+        registration: Registration,
+        subscriber: Arc<Subscriber>,
+        sealer: CursorSealer,
+        (events, end): Ears,
+        head: Cursor,
+    ) -> Self {
+        let cursor = subscriber.cursor.unwrap_or(head);
+        let is_known = cursor.epoch == head.epoch;
+        let streams = Streams::of(&subscriber.tenant_id);
+        let phase = if is_known { Phase::Past(Log::Ledger) } else { Phase::Reset };
+        let pending = VecDeque::new();
+        Self { registration, subscriber, streams, sealer, events, end, cursor, pending, phase }
+    }
+
+    pub(super) fn sealed_cursor(&self) -> String {
+        self.sealer.seal(&self.cursor)
+    }
+
+    /// The cursor to go on with when `last` was the last item that was passed on.
+    pub(super) fn cursor_after(&self, last: Option<&LiveItem>) -> String {
+        match last {
+            Some(LiveItem::Event(delivery)) if !self.pending.is_empty() => delivery.cursor.clone(),
+            _ => self.sealed_cursor(),
+        }
+    }
+
+    /// The next item; `None` after a last one. Dropping the future loses nothing.
+    pub(super) async fn next(&mut self) -> Option<LiveItem> {
+        loop {
+            // The word to end goes before whatever else there is to say.
+            if let Ok(end) = self.end.try_recv() {
+                return Some(self.end_with(end));
+            }
+            if let Some(item) = self.pending.pop_front() {
+                return Some(item);
+            }
+            let step = match self.phase {
+                Phase::Ended => return None,
+                Phase::Live => self.listen().await,
+                Phase::Past(log) => self.read_past(log).await,
+                Phase::Reset => self.reset().await,
+            };
+            match step {
+                Ok(Step::Item(item)) => return Some(item),
+                Ok(Step::Nothing) => (),
+                Err(error) => {
+                    // The client comes back with its cursor; whether Redis works is logged by the tail, once.
+                    tracing::debug!(error = %error, "a live stream could not read the past");
+                    return Some(self.reconnect());
+                }
+            }
+        }
+    }
+
+    async fn listen(&mut self) -> Result<Step, RedisError> {
+        let shutdown = self.registration.shared().shutdown.clone();
+        tokio::select! {
+            biased;
+            end = &mut self.end => Ok(end.map_or(Step::Nothing, |end| Step::Item(self.end_with(end)))),
+            () = shutdown.cancelled() => {
+                tokio::time::sleep(self.drain_delay()).await;
+                Ok(Step::Item(self.reconnect()))
+            }
+            received = self.events.recv() => Ok(self.take(received)),
+        }
+    }
+
+    fn take(&mut self, received: Result<Broadcast, RecvError>) -> Step {
+        match received {
+            Ok(Broadcast::Event { cursor, entry, log, delivery }) => {
+                self.take_event(cursor, &entry, log, delivery)
+            }
+            Ok(Broadcast::Reset(head)) => {
+                self.cursor = head;
+                Step::Item(LiveItem::Reset { cursor: self.sealed_cursor() })
+            }
+            Err(RecvError::Lagged(_)) => {
+                metrics::counter!("bff_backoffice_live_lagged_total").increment(1);
+                Step::Item(self.reconnect())
+            }
+            Err(RecvError::Closed) => Step::Item(self.reconnect()),
+        }
+    }
+
+    fn take_event(
+        &mut self,
+        hub_cursor: Cursor,
+        entry: &Entry,
+        log: Log,
+        delivery: Arc<Delivery>,
+    ) -> Step {
+        if hub_cursor.epoch != self.cursor.epoch {
+            self.cursor = hub_cursor;
+            return Step::Item(LiveItem::Reset { cursor: self.sealed_cursor() });
+        }
+        if entry.id <= self.cursor.of(log) {
+            return Step::Nothing;
+        }
+        self.cursor.set(log, entry.id);
+        if !self.hears(entry) {
+            return Step::Nothing;
+        }
+        // Having read further in the other log than the hub, this desktop would be sent back by the hub's cursor.
+        let delivery = if hub_cursor.covers(&self.cursor) {
+            delivery
+        } else {
+            Arc::new(entry.delivery(self.sealed_cursor()))
+        };
+        Step::Item(LiveItem::Event(delivery))
+    }
+
+    async fn read_past(&mut self, log: Log) -> Result<Step, RedisError> {
+        let mut connection = self.registration.shared().redis.shared();
+        let page = self.streams.after(&mut connection, log, &self.cursor, PAGE_MAX).await?;
+        let Some(page) = page else {
+            self.phase = Phase::Reset;
+            return Ok(Step::Nothing);
+        };
+        if page.len() < PAGE_MAX {
+            self.phase = match log {
+                Log::Ledger => Phase::Past(Log::Inbox),
+                Log::Inbox => Phase::Live,
+            };
+        }
+        for entry in &page {
+            self.cursor.set(log, entry_id(&entry.id)?);
+            if let Some(entry) = Entry::read(entry)?
+                && self.hears(&entry)
+            {
+                let delivery = entry.delivery(self.sealed_cursor());
+                self.pending.push_back(LiveItem::Event(Arc::new(delivery)));
+            }
+        }
+        Ok(Step::Nothing)
+    }
+
+    async fn reset(&mut self) -> Result<Step, RedisError> {
+        let redis = &self.registration.shared().redis;
+        self.cursor = self.streams.head(&mut redis.shared(), redis.recovery_epoch()).await?;
+        self.phase = Phase::Past(Log::Ledger);
+        Ok(Step::Item(LiveItem::Reset { cursor: self.sealed_cursor() }))
+    }
+
+    fn hears(&self, entry: &Entry) -> bool {
+        self.subscriber.channels.contains(&entry.channel)
+            && self.subscriber.property_ids.contains(&entry.property_id)
+    }
+
+    fn end_with(&mut self, end: End) -> LiveItem {
+        self.phase = Phase::Ended;
+        self.pending.clear();
+        match end {
+            End::Superseded => LiveItem::Superseded,
+            End::ForceLogout { reason } => LiveItem::ForceLogout { reason },
+        }
+    }
+
+    fn reconnect(&mut self) -> LiveItem {
+        self.phase = Phase::Ended;
+        LiveItem::Reconnect
+    }
+
+    fn drain_delay(&self) -> Duration {
+        self.registration.shared().settings.drain_spread.mul_f64(rand::rng().random())
+    }
+}
