@@ -74,7 +74,9 @@ impl From<AppendError> for CommandError {
 
 impl CommandError {
     /// A failure of the framework, by what the store said of its cause.
-    fn from_aggregate<E: std::error::Error + Send + Sync + 'static>(error: AggregateError<E>) -> Self {
+    fn from_aggregate<E: std::error::Error + Send + Sync + 'static>(
+        error: AggregateError<E>,
+    ) -> Self {
         match error {
             AggregateError::AggregateConflict => Self::Busy,
             AggregateError::DatabaseConnectionError(source)

@@ -79,6 +79,16 @@ pub struct Upstreams {
 #[error("the settings are not usable:\n  {}", .0.join("\n  "))]
 pub struct ConfigError(pub Vec<String>);
 
+/// `DATABASE_OWNER_URL`, for the one role that needs nothing else.
+///
+/// # Errors
+/// [`ConfigError`] when it is missing.
+pub fn owner_url() -> Result<SecretString, ConfigError> {
+    let mut reader = Reader::new(config::Environment::default())?;
+    let url = reader.required::<String>("DATABASE_OWNER_URL");
+    url.map(Into::into).ok_or(ConfigError(reader.mistakes))
+}
+
 impl Config {
     /// Reads the settings from the process's environment.
     ///
@@ -97,11 +107,7 @@ impl Config {
     }
 
     fn read(environment: config::Environment) -> Result<Self, ConfigError> {
-        let source = config::Config::builder()
-            .add_source(environment.ignore_empty(true))
-            .build()
-            .map_err(|error| ConfigError(vec![error.to_string()]))?;
-        let mut reader = Reader { source, mistakes: Vec::new() };
+        let mut reader = Reader::new(environment)?;
         let server = reader.server();
         let stores = reader.stores();
         let tokens = reader.tokens();
@@ -132,6 +138,14 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(environment: config::Environment) -> Result<Self, ConfigError> {
+        let source = config::Config::builder()
+            .add_source(environment.ignore_empty(true))
+            .build()
+            .map_err(|error| ConfigError(vec![error.to_string()]))?;
+        Ok(Self { source, mistakes: Vec::new() })
+    }
+
     fn server(&mut self) -> Option<Server> {
         let listen = self.or("BACKOFFICE_LISTEN", SocketAddr::from(([0, 0, 0, 0], 8083)));
         let admin_listen =

@@ -76,7 +76,10 @@ where
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .with_state(readiness);
-    OpenApiRouter::with_openapi(openapi::Described::openapi()).merge(health).merge(root).nest(BASE_PATH, api)
+    OpenApiRouter::with_openapi(openapi::Described::openapi())
+        .merge(health)
+        .merge(root)
+        .nest(BASE_PATH, api)
 }
 
 /// For responses that say themselves how long they may be kept.

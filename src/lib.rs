@@ -2,7 +2,9 @@
 
 pub mod access;
 pub mod aggregates;
+pub mod app;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod database;
 pub mod desktop;

@@ -1,1 +1,114 @@
-fn main() {}
+//! One executable, many roles: the service, its migrations, its repairs, and the tools of its developers.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use backoffice::{
+    app::{self, maintenance},
+    config::{self, Config},
+    database, desktop, dev,
+    telemetry::{self, LogFormat},
+};
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// The back-office BFF: a ledger of what operators do, views of what upstream services say, one live stream a desktop.
+///
+/// Settings come from the environment; a missing or malformed one is named at the start.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// How log lines look
+    #[arg(long, env = "LOG_FORMAT", default_value = "json", global = true)]
+    log_format: LogFormat,
+    /// Which lines are logged, in the syntax of RUST_LOG
+    #[arg(long, env = "RUST_LOG", default_value = "info,sqlx=warn", global = true)]
+    log: String,
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Serve until SIGTERM or ctrl-C, then drain
+    Serve,
+    /// Bring the database up to date, as its owner (DATABASE_OWNER_URL)
+    Migrate,
+    /// Fold a view anew from its logs, for every tenant and property
+    Rebuild { view: View },
+    /// Repair what could not be published
+    #[command(subcommand)]
+    Relay(RelayRole),
+    /// Look after the ledger
+    #[command(subcommand)]
+    Ledger(LedgerRole),
+    /// Run a scheduled job once
+    Job { name: Job },
+    /// Be a desktop on the command line: sign proofs, read, acknowledge, listen
+    Desktop(desktop::Options),
+    /// Run the service and a simulated platform on a development stack
+    Dev(dev::Options),
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum View {
+    AlertInbox,
+}
+
+#[derive(Subcommand)]
+enum RelayRole {
+    /// Let parked keys be tried again at once, and publish dead letters
+    Redrive,
+}
+
+#[derive(Subcommand)]
+enum LedgerRole {
+    /// Hash every stored event anew and look for gaps; names the position that fails
+    Verify,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Job {
+    /// Make the ledger's partitions, three periods ahead
+    Partitions,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With its causes: this is for the person who started the program.
+            eprintln!("backoffice: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let log = || telemetry::start(arguments.log_format, &arguments.log);
+    match arguments.role {
+        Role::Serve => {
+            log()?;
+            app::serve(Config::from_environment()?).await
+        }
+        Role::Migrate => {
+            let owner_url = config::owner_url()?;
+            database::migrate(&owner_url).await.context("DATABASE_OWNER_URL")?;
+            println!("the database is up to date");
+            Ok(())
+        }
+        Role::Rebuild { view: View::AlertInbox } => {
+            maintenance::rebuild_alert_inbox(&Config::from_environment()?).await
+        }
+        Role::Relay(RelayRole::Redrive) => maintenance::redrive(&Config::from_environment()?).await,
+        Role::Ledger(LedgerRole::Verify) => {
+            maintenance::verify_ledger(&Config::from_environment()?).await
+        }
+        Role::Job { name: Job::Partitions } => {
+            maintenance::partitions(&Config::from_environment()?).await
+        }
+        Role::Desktop(options) => desktop::run(options).await,
+        Role::Dev(options) => dev::run(options).await,
+    }
+}

@@ -110,6 +110,26 @@ impl Redis {
     }
 }
 
+/// Takes a key that nobody has for `ttl`; false when somebody has it.
+///
+/// # Errors
+/// When Redis fails; the key may have been taken.
+pub async fn claim(redis: &Redis, key: &TenantKey, ttl: Duration) -> Result<bool, RedisError> {
+    let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+    let mut command = redis::cmd("SET");
+    command.arg(key).arg(1).arg("NX").arg("PX").arg(ttl_ms);
+    let taken: Option<String> = command.query_async(&mut redis.shared()).await?;
+    Ok(taken.is_some())
+}
+
+/// Gives a key back that [`claim`] took.
+///
+/// # Errors
+/// When Redis fails; the key then ends by itself.
+pub async fn release(redis: &Redis, key: &TenantKey) -> Result<(), RedisError> {
+    redis::cmd("DEL").arg(key).exec_async(&mut redis.shared()).await
+}
+
 /// Waits until a replica, where there is one, has what `connection` wrote before.
 ///
 /// # Errors

@@ -54,12 +54,11 @@ pub async fn connect(
     let secrets = Secrets::read(&config.secrets_dir)?;
     let (tracker, worker_tracker) = trackers;
     let upstream = upstream(config)?;
-    let pubsub_settings = pubsub_settings(&config.stores);
     let (pools, session_tier, cache_tier, pubsub) = tokio::try_join!(
         postgres(&config.stores),
         redis("REDIS_SESSION_URL", config.stores.redis_session_url.expose_secret()),
         redis("REDIS_CACHE_URL", config.stores.redis_cache_url.expose_secret()),
-        async { pubsub(&pubsub_settings).await },
+        pubsub(&config.stores),
     )?;
     let gate = gate(config, &secrets, &upstream, session_tier.clone(), clock.clone())?;
     let cursor_keys = cursor_keys(&secrets.live);
@@ -132,11 +131,17 @@ pub async fn postgres(stores: &Stores) -> anyhow::Result<Pools> {
 /// # Errors
 /// When it does not answer in time.
 pub async fn redis(name: &'static str, url: &str) -> anyhow::Result<Redis> {
-    patiently(|| Redis::connect(url)).await.with_context(|| format!("{name}: Redis does not answer"))
+    patiently(|| Redis::connect(url))
+        .await
+        .with_context(|| format!("{name}: Redis does not answer"))
 }
 
-async fn pubsub(settings: &pubsub::Settings) -> anyhow::Result<Pubsub> {
-    let pubsub = Pubsub::connect(settings).await?;
+/// Pub/Sub, once it answers; on an emulator the topics are made first.
+///
+/// # Errors
+/// When it does not answer in time.
+pub async fn pubsub(stores: &Stores) -> anyhow::Result<Pubsub> {
+    let pubsub = Pubsub::connect(&pubsub_settings(stores)).await?;
     patiently(|| pubsub.ensure_topology()).await.context("Pub/Sub cannot be used")?;
     Ok(pubsub)
 }
@@ -213,7 +218,7 @@ fn fetch(upstream: Upstream) -> jwks::Fetch {
         let upstream = upstream.clone();
         async move {
             let document = upstream.document(url, KEY_SET_BYTES_MAX, KEY_SET_WAIT).await;
-            document.map_err(|error| jwks::FetchError::Transport(Arc::new(error)))
+            document.map_err(|error| jwks::FetchError::Failed(Box::new(error)))
         }
         .boxed()
     })

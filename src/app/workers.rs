@@ -49,10 +49,8 @@ pub fn start(
         async move { intake.run(&shutdown).await }
     });
 
-    let settings = projector::Settings {
-        instance: config.instance.clone(),
-        ..projector::Settings::default()
-    };
+    let settings =
+        projector::Settings { instance: config.instance.clone(), ..projector::Settings::default() };
     let stores = started.stores.clone();
     supervise("projector", tracker, shutdown, move |shutdown| {
         let (stores, settings, wake) = (stores.clone(), settings.clone(), wake.clone());

@@ -188,8 +188,13 @@ impl Request<'_> {
             Some(self.keyed.key.key),
         );
         let tenant_id = self.actor.caller.tenant_id.clone();
-        let store = TenantStore::<AlertAcknowledgment>::new(&resources.ledger, &resources.clock, tenant_id, metadata)
-            .with_claim(claim);
+        let store = TenantStore::<AlertAcknowledgment>::new(
+            &resources.ledger,
+            &resources.clock,
+            tenant_id,
+            metadata,
+        )
+        .with_claim(claim);
         let stream = StreamId::alert_acknowledgment(&self.wish.alert_id);
         let framework = CqrsFramework::new(store.clone(), vec![], ());
         framework.execute(stream.as_str(), command).await?;

@@ -75,7 +75,7 @@ pub async fn read_on(jobs: &PgPool) -> anyhow::Result<usize> {
     let page = read::tail(jobs, cursor, PAGE).await?;
     for stored in &page {
         if stored.ledger == events::Ledger::AlertAck {
-            note(&mut tx, &stored.tenant_id, &stored.event()?).await?;
+            note(&mut tx, &stored.tenant_id, &stored.decode()?).await?;
         }
     }
     if let Some(last) = page.last() {
@@ -180,7 +180,12 @@ async fn forward(
         sampling_per_mille: 1000,
         ..Metadata::default()
     };
-    let store = TenantStore::<AlertAcknowledgment>::new(&resources.ledger, &resources.clock, tenant_id.clone(), metadata);
+    let store = TenantStore::<AlertAcknowledgment>::new(
+        &resources.ledger,
+        &resources.clock,
+        tenant_id.clone(),
+        metadata,
+    );
     let stream = StreamId::alert_acknowledgment(alert_id);
     match CqrsFramework::new(store, vec![], ()).execute(stream.as_str(), command).await {
         // The request itself, or another instance, was faster.
@@ -188,4 +193,3 @@ async fn forward(
         Err(error) => Err(error.into()),
     }
 }
-

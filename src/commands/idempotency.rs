@@ -32,17 +32,11 @@ pub enum Known {
 
 impl KeyedRequest {
     /// A request as it comes in: `route` names method and path, `body` is its parsed JSON.
-    pub fn new(
-        resources: &Resources,
-        actor: &Actor,
-        key: Ulid,
-        route: &str,
-        body: &Value,
-    ) -> Self {
+    pub fn new(resources: &Resources, actor: &Actor, key: Ulid, route: &str, body: &Value) -> Self {
         let caller = &actor.caller;
         // Parsed and written again: member order and white space do not make another request.
-        let body = serde_json_canonicalizer::to_vec(body)
-            .expect("a parsed JSON document can be written");
+        let body =
+            serde_json_canonicalizer::to_vec(body).expect("a parsed JSON document can be written");
         let fingerprint = resources.secrets.peppered(
             "idempotency-fingerprint",
             &[

@@ -96,7 +96,12 @@ async fn record(
         at: session.opened_at,
     };
     let tenant_id = session.tenant_id.clone();
-    let store = TenantStore::<OperatorSession>::new(&resources.ledger, &resources.clock, tenant_id, metadata);
+    let store = TenantStore::<OperatorSession>::new(
+        &resources.ledger,
+        &resources.clock,
+        tenant_id,
+        metadata,
+    );
     CqrsFramework::new(store, vec![], ())
         .execute(StreamId::session(&session.session_id).as_str(), Command::Open(opening))
         .await

@@ -73,7 +73,8 @@ pub async fn if_due(
     known: &[Alert],
 ) -> anyhow::Result<bool> {
     let (tenant_id, property_id) = sources.property;
-    let key = TenantKey::new(tenant_id, "reconciled").then("alert-inbox").then(property_id.as_str());
+    let key =
+        TenantKey::new(tenant_id, "reconciled").then("alert-inbox").then(property_id.as_str());
     if !views::claim(sources.cache_tier, &key, INTERVAL).await? {
         return Ok(false);
     }
@@ -100,8 +101,7 @@ pub async fn run(
 ) -> anyhow::Result<Option<i64>> {
     let (tenant_id, property_id) = sources.property;
     let known: HashMap<&AlertId, &Alert> = known.iter().map(|alert| (&alert.id, alert)).collect();
-    let context =
-        CallContext { property_id: Some(property_id.clone()), ..CallContext::internal() };
+    let context = CallContext { property_id: Some(property_id.clone()), ..CallContext::internal() };
     let mut cursor = None;
     let mut position = None;
     for _ in 0..PAGES_MAX {
@@ -116,8 +116,7 @@ pub async fn run(
             .collect();
         if !missing.is_empty() {
             let mut transaction = sources.pools.intake().begin().await?;
-            let appended =
-                store::append(&mut transaction, &missing, resources.clock.now()).await?;
+            let appended = store::append(&mut transaction, &missing, resources.clock.now()).await?;
             transaction.commit().await?;
             position = Some(appended.last_position);
         }
@@ -132,9 +131,9 @@ pub async fn run(
 /// An item that reads as an alert; another one is left to the next reconciliation.
 fn listed(mut item: Value) -> Option<Listed> {
     // The list calls it `id`, the events `alertId`.
-    if let (Some(item), None) = (item.as_object_mut(), item.get("alertId").cloned()) {
-        let id = item.get("id").cloned()?;
-        item.insert("alertId".to_owned(), id);
+    if item.get("alertId").is_none() {
+        let id = item.get("id")?.clone();
+        item.as_object_mut()?.insert("alertId".to_owned(), id);
     }
     serde_json::from_value(item)
         .map_err(|error| tracing::warn!(error = %error, "an upstream alert cannot be read"))
@@ -211,9 +210,10 @@ mod tests {
             occurred_at: incoming.occurred_at,
             event: projections::FactEvent::Upstream(incoming.event.clone()),
         });
-        facts.fold(None, |item, fact| {
-            Some(<projections::AlertInbox as projections::Projection>::evolve(item, &fact))
-        })
-        .unwrap()
+        facts
+            .fold(None, |item, fact| {
+                Some(<projections::AlertInbox as projections::Projection>::evolve(item, &fact))
+            })
+            .unwrap()
     }
 }

@@ -6,12 +6,7 @@ use events::{AlertId, PropertyId};
 use projections::{AlertInbox, alert_inbox::Alert};
 
 use super::{caller::Entrant, codes::Code, problem::Problem};
-use crate::{
-    app::App,
-    commands::reconcile_alerts,
-    projector::BuildError,
-    views::alert_inbox,
-};
+use crate::{app::App, commands::reconcile_alerts, projector::BuildError, views::alert_inbox};
 
 /// How long the first reader of an inbox waits for what its upstream lists.
 const RECONCILE_WAIT: Duration = Duration::from_millis(500);

@@ -5,7 +5,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header, request::Parts};
 
 use super::{codes::Code, problem::Problem, request_context::RequestContext};
 use crate::{
@@ -23,10 +23,13 @@ const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 pub async fn layer(
     State(app): State<App>,
     context: RequestContext,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let caller = enter(&app, &context, &request).await?;
+    // A body cannot be shared between threads, so only what comes before it is lent out.
+    let (parts, body) = request.into_parts();
+    let caller = enter(&app, &context, &parts).await?;
+    let mut request = Request::from_parts(parts, body);
     if let Some(locale) = &caller.locale {
         context.prefer_locale(locale);
     }
@@ -39,16 +42,12 @@ pub async fn layer(
     Ok(response)
 }
 
-async fn enter(
-    app: &App,
-    context: &RequestContext,
-    request: &Request,
-) -> Result<Caller, Problem> {
+async fn enter(app: &App, context: &RequestContext, request: &Parts) -> Result<Caller, Problem> {
     let access_request = AccessRequest {
-        method: request.method(),
+        method: &request.method,
         raw_path: context.path(),
-        query: request.uri().query(),
-        headers: request.headers(),
+        query: request.uri.query(),
+        headers: &request.headers,
     };
     match app.gate().admit(&access_request).await.map_err(problem)? {
         Admission::Known(caller) => Ok(caller),
@@ -86,9 +85,7 @@ pub fn command_problem(error: CommandError) -> Problem {
     let second = std::time::Duration::from_secs(1);
     match error {
         CommandError::KeyReused => Problem::new(Code::IdempotencyKeyReused),
-        CommandError::InProgress => {
-            Problem::new(Code::IdempotencyInProgress).retry_after(second)
-        }
+        CommandError::InProgress => Problem::new(Code::IdempotencyInProgress).retry_after(second),
         CommandError::Busy => Problem::new(Code::Overloaded).retry_after(second),
         CommandError::Unavailable(cause) => {
             Problem::new(Code::DependencyUnavailable).retry_after(second).cause(cause)

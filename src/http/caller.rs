@@ -7,7 +7,9 @@ use events::PropertyId;
 use http::{HeaderName, request::Parts};
 use tokio::time::Instant;
 
-use super::{authenticate::problem, codes::Code, problem::Problem, request_context::RequestContext};
+use super::{
+    authenticate::problem, codes::Code, problem::Problem, request_context::RequestContext,
+};
 use crate::{
     access::{Caller, policy::Scope},
     app::App,
@@ -67,11 +69,14 @@ impl Entrant {
     pub fn languages(&self) -> Vec<String> {
         let locale = self.caller.locale.iter().cloned();
         let tag = self.context.language().tag().to_owned();
-        [tag].into_iter().chain(locale).flat_map(|tag| {
-            let primary = tag.split('-').next().unwrap_or_default().to_owned();
-            [tag, primary]
-        })
-        .collect()
+        [tag]
+            .into_iter()
+            .chain(locale)
+            .flat_map(|tag| {
+                let primary = tag.split('-').next().unwrap_or_default().to_owned();
+                [tag, primary]
+            })
+            .collect()
     }
 
     /// Read your own writes: waits until the views have folded what the client has seen, but not for ever.
@@ -80,11 +85,13 @@ impl Entrant {
     /// `VALIDATION_FAILED` for a position that is not one of this tenant's.
     pub async fn wait_for_min_position(&self, app: &App) -> Result<(), Problem> {
         let Some(token) = &self.min_position else { return Ok(()) };
-        let position = app.seal().open_position(&self.caller.tenant_id, token).map_err(|_| {
-            Problem::new(Code::ValidationFailed).field("X-Min-Position", "INVALID")
-        })?;
+        let position = app
+            .seal()
+            .open_position(&self.caller.tenant_id, token)
+            .map_err(|_| Problem::new(Code::ValidationFailed).field("X-Min-Position", "INVALID"))?;
         let deadline = Instant::now() + MIN_POSITION_WAIT;
-        while Instant::now() < deadline && app.folded_position().await.is_none_or(|at| at < position)
+        while Instant::now() < deadline
+            && app.folded_position().await.is_none_or(|at| at < position)
         {
             tokio::time::sleep(MIN_POSITION_POLL).await;
         }

@@ -100,6 +100,11 @@ impl Code {
         format!("MELMASTOON.{}", self.row().name)
     }
 
+    /// The code that clients see under this name.
+    pub fn named(full: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.full() == full)
+    }
+
     pub fn status(self) -> StatusCode {
         self.row().status
     }

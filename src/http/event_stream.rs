@@ -113,13 +113,11 @@ impl State {
                 self.end("force-logout", json!({ "reason": reason }))
             }
             Next::Heard(Some(LiveItem::Reconnect) | None) | Next::Lived => self.reconnect(),
-            Next::Heartbeat => {
-                match (self.session.stands)().await {
-                    Some(true) => Bytes::from_static(b": heartbeat\n\n"),
-                    Some(false) => self.end("force-logout", json!({ "reason": "revoked" })),
-                    None => self.reconnect(),
-                }
-            }
+            Next::Heartbeat => match (self.session.stands)().await {
+                Some(true) => Bytes::from_static(b": heartbeat\n\n"),
+                Some(false) => self.end("force-logout", json!({ "reason": "revoked" })),
+                None => self.reconnect(),
+            },
             Next::Reauth => {
                 self.reauth_at = None;
                 session_frame("reauth", self.with_nonce(), None)

@@ -44,9 +44,10 @@ pub fn secured(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenA
         let value = ApiKeyValue::with_description(header, description);
         components.add_security_scheme(name, SecurityScheme::ApiKey(ApiKey::Header(value)));
     }
-    let requirement = CREDENTIALS.into_iter().fold(SecurityRequirement::default(), |all, (name, ..)| {
-        all.add::<_, [&str; 0], &str>(name, [])
-    });
+    let requirement =
+        CREDENTIALS.into_iter().fold(SecurityRequirement::default(), |all, (name, ..)| {
+            all.add::<_, [&str; 0], &str>(name, [])
+        });
     for (path, item) in &mut document.paths.paths {
         if path.starts_with(BASE_PATH) {
             let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];

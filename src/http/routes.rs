@@ -9,7 +9,7 @@ pub mod post_alert_acknowledge;
 use axum::{Router, middleware, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{authenticate, health::Readiness, layers, openapi::Described};
+use super::{authenticate, health::Readiness, layers};
 use crate::app::App;
 
 /// The routes for which a caller has to be known.

@@ -1,13 +1,17 @@
 //! Follows the whole ledger, page by page, each in its own transaction: for the relay, the projector and the sealer.
 
 use chrono::{DateTime, Utc};
-use events::{EventId, InvalidId, Ledger, StreamId, TenantId};
+use events::{
+    EventId, InvalidId, Ledger, LedgerEvent, StreamId, TenantId, upcast::upcast,
+};
+use serde_json::json;
 use sqlx::PgPool;
 
 use super::{
     SHARD,
     append::LEAF_VERSION,
     leaf::{Leaf, hex_sha256, time},
+    streams::CorruptRecord,
 };
 
 /// An event as it is stored.
@@ -108,6 +112,15 @@ pub async fn head(pool: &PgPool) -> Result<i64, sqlx::Error> {
 }
 
 impl StoredEvent {
+    /// The event without its personal fields, in its kind's current version.
+    ///
+    /// # Errors
+    /// When it is not one of `E`, or a newer binary wrote it.
+    pub fn decode<E: LedgerEvent>(&self) -> Result<E, CorruptRecord> {
+        let (kind, data) = upcast(&self.kind, serde_json::from_slice(&self.body)?)?;
+        Ok(serde_json::from_value(json!({ "kind": kind, "data": data }))?)
+    }
+
     /// The leaf hash of what is stored. Another one than `leaf_hash` means that somebody changed the event.
     pub fn recompute_leaf_hash(&self) -> [u8; 32] {
         Leaf {

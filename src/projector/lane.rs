@@ -159,12 +159,13 @@ impl Lane {
                 by_view.entry((&fact.tenant_id, route.property_id)).or_default().push(fact);
             }
         }
-        let applied: Vec<Applied> = stream::iter(by_view)
-            .map(|((tenant_id, property_id), facts)| {
-                let view = View::<P>::of(&self.stores.cache, tenant_id, &property_id);
-                let mut connection = connection.clone();
-                async move { view.apply(&mut connection, &facts).await }
-            })
+        let mut applying = Vec::with_capacity(by_view.len());
+        for ((tenant_id, property_id), facts) in by_view {
+            let view = View::<P>::of(&self.stores.cache, tenant_id, &property_id);
+            let mut connection = connection.clone();
+            applying.push(async move { view.apply(&mut connection, &facts).await });
+        }
+        let applied: Vec<Applied> = stream::iter(applying)
             .buffer_unordered(VIEWS_AT_ONCE)
             .try_collect()
             .await?;

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
-use events::{
-    AlertId, StreamId, TenantId, ledger::alert_acknowledgment::AlertAcknowledgmentEvent,
-};
+use events::{AlertId, StreamId, TenantId, ledger::alert_acknowledgment::AlertAcknowledgmentEvent};
 use tokio::time::Instant;
 use ulid::Ulid;
 
@@ -51,10 +49,8 @@ impl Report {
         alert_id: &AlertId,
     ) -> Result<Option<Self>, ReadError> {
         let stream = StreamId::alert_acknowledgment(alert_id);
-        let recorded = resources
-            .ledger
-            .read_stream::<AlertAcknowledgmentEvent>(tenant_id, &stream)
-            .await?;
+        let recorded =
+            resources.ledger.read_stream::<AlertAcknowledgmentEvent>(tenant_id, &stream).await?;
         let mut acknowledgment = AlertAcknowledgment::default();
         let mut comment = None;
         for recorded in recorded {
@@ -70,39 +66,41 @@ impl Report {
 
     /// Calls notification-service, for at most `timeout`. The upstream key is derived from the alert: whoever repeats the call, it has one effect.
     pub async fn tell(
-    &self,
-    resources: &Resources,
-    tenant_id: &TenantId,
-    context: &CallContext,
-    timeout: Duration,
-) -> Told {
-    let Standing { alert_id, by, at, .. } = &self.standing;
-    let parts = [tenant_id.as_str().as_bytes(), alert_id.as_str().as_bytes()];
-    let [key @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
-        resources.secrets.peppered("acknowledgment-upstream-key", &parts);
-    let key = Ulid::from_bytes(key).to_string();
-    let acknowledgment = notification::Acknowledgment {
-        alert_id,
-        acknowledged_by: by,
-        acknowledged_at: *at,
-        comment: self.comment.as_deref(),
-        idempotency_key: &key,
-        deadline: Some(Instant::now() + timeout),
-    };
-    match notification::acknowledge(&resources.upstream, tenant_id, context, acknowledgment).await {
-        Ok(Acknowledged::Recorded) => Told::Forwarded { already_acknowledged: false },
-        Ok(Acknowledged::Already) => Told::Forwarded { already_acknowledged: true },
-        Ok(Acknowledged::Unknown) => Told::Refused { status: 404, code: String::new() },
-        Err(UpstreamError::Problem(problem)) if is_final(problem.status.as_u16()) => {
-            let code = problem.code.unwrap_or_default();
-            Told::Refused { status: problem.status.as_u16(), code }
-        }
-        Err(error) => {
-            tracing::warn!(%alert_id, error = %error, "notification-service was not told yet");
-            Told::NotYet
+        &self,
+        resources: &Resources,
+        tenant_id: &TenantId,
+        context: &CallContext,
+        timeout: Duration,
+    ) -> Told {
+        let Standing { alert_id, by, at, .. } = &self.standing;
+        let parts = [tenant_id.as_str().as_bytes(), alert_id.as_str().as_bytes()];
+        let [key @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+            resources.secrets.peppered("acknowledgment-upstream-key", &parts);
+        let key = Ulid::from_bytes(key).to_string();
+        let acknowledgment = notification::Acknowledgment {
+            alert_id,
+            acknowledged_by: by,
+            acknowledged_at: *at,
+            comment: self.comment.as_deref(),
+            idempotency_key: &key,
+            deadline: Some(Instant::now() + timeout),
+        };
+        match notification::acknowledge(&resources.upstream, tenant_id, context, acknowledgment)
+            .await
+        {
+            Ok(Acknowledged::Recorded) => Told::Forwarded { already_acknowledged: false },
+            Ok(Acknowledged::Already) => Told::Forwarded { already_acknowledged: true },
+            Ok(Acknowledged::Unknown) => Told::Refused { status: 404, code: String::new() },
+            Err(UpstreamError::Problem(problem)) if is_final(problem.status.as_u16()) => {
+                let code = problem.code.unwrap_or_default();
+                Told::Refused { status: problem.status.as_u16(), code }
+            }
+            Err(error) => {
+                tracing::warn!(%alert_id, error = %error, "notification-service was not told yet");
+                Told::NotYet
+            }
         }
     }
-}
 }
 
 /// Refusals that the same call will meet again. Not: our identity, a timeout, a conflict of timing, a rate limit.

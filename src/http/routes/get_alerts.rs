@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use events::{AlertId, PropertyId, upstream::notification::Severity};
+use events::{AlertId, upstream::notification::Severity};
 use http::HeaderName;
 use projections::alert_inbox::{Alert, AlertState};
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
@@ -137,9 +137,9 @@ impl Wish {
         let severity = query.get("severity").map(|text| word::<Severity>(text));
         let state = query.get("state").map(|text| word::<AlertState>(text));
         let after = query.get("cursor").map(|text| open_cursor(text));
-        let limit = query.get("limit").map(|text| {
-            usize::from_str(text).ok().filter(|limit| (1..=LIMIT_MAX).contains(limit))
-        });
+        let limit = query
+            .get("limit")
+            .map(|text| usize::from_str(text).ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)));
         for (field, is_wrong) in [
             ("severity", matches!(severity, Some(None))),
             ("state", matches!(state, Some(None))),
@@ -228,14 +228,15 @@ fn name(value: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use events::upstream::notification::Localized;
+    use events::{PropertyId, upstream::notification::Localized};
     use projections::alert_inbox::Raised;
 
     use super::*;
 
     #[test]
     fn pages_cover_the_list_newest_first_without_gap_or_repeat() {
-        let alerts: Vec<Alert> = [3, 9, 1, 7, 5, 7].iter().enumerate().map(|(n, at)| alert(n, *at)).collect();
+        let alerts: Vec<Alert> =
+            [3, 9, 1, 7, 5, 7].iter().enumerate().map(|(n, at)| alert(n, *at)).collect();
         let mut wish = wish(2);
         let mut seen = Vec::new();
         loop {

@@ -78,10 +78,7 @@ pub struct Live {
         (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
-pub async fn handle(
-    State(app): State<App>,
-    entrant: Entrant,
-) -> Result<Json<Bootstrap>, Problem> {
+pub async fn handle(State(app): State<App>, entrant: Entrant) -> Result<Json<Bootstrap>, Problem> {
     let caller = &entrant.caller;
     let profile = match tenant::tenant(&app.commands().upstream, &caller.tenant_id).await {
         Ok(profile) => profile,
@@ -94,9 +91,9 @@ pub async fn handle(
     let tag = caller.locale.clone().or(tenant_locale).unwrap_or_else(|| "en".to_owned());
     let theme = profile.map_or_else(Theme::default, |profile| Theme {
         bundle_url: profile.theme_bundle_url,
-        version: profile.theme_version.map(|version| {
-            version.as_str().map_or_else(|| version.to_string(), str::to_owned)
-        }),
+        version: profile
+            .theme_version
+            .map(|version| version.as_str().map_or_else(|| version.to_string(), str::to_owned)),
     });
     Ok(Json(Bootstrap {
         session: Session {
@@ -104,10 +101,7 @@ pub async fn handle(
             device_id: caller.device_id.to_string(),
             token_expires_at: caller.token_expires_at,
         },
-        operator: Operator {
-            id: caller.operator_id.to_string(),
-            roles: caller.roles.clone(),
-        },
+        operator: Operator { id: caller.operator_id.to_string(), roles: caller.roles.clone() },
         tenant_id: caller.tenant_id.to_string(),
         property_ids: caller.property_ids.iter().map(ToString::to_string).collect(),
         locale: Locale { direction: direction(&tag), tag },

@@ -14,8 +14,8 @@ use crate::{
         caller::Entrant,
         codes::Code,
         event_stream::{self, Session},
-        live::{live_problem, subscriber},
         extract::Query,
+        live::{live_problem, subscriber},
         problem::Problem,
     },
 };
@@ -49,9 +49,8 @@ pub async fn handle(
     if !accepts_events(&headers) {
         return Err(Code::NotAcceptable.into());
     }
-    let cursor = headers
-        .get(LAST_EVENT_ID)
-        .map(|id| ("Last-Event-ID", id.to_str().unwrap_or("not ASCII")));
+    let cursor =
+        headers.get(LAST_EVENT_ID).map(|id| ("Last-Event-ID", id.to_str().unwrap_or("not ASCII")));
     let subscriber = subscriber(&app, &entrant, &query, cursor)?;
     let subscription = app.hub().subscribe(subscriber).await.map_err(live_problem)?;
     let session = session(&app, &entrant);

@@ -12,8 +12,8 @@ use crate::{
     http::{
         caller::Entrant,
         codes::Code,
-        live::{live_problem, subscriber},
         extract::Query,
+        live::{live_problem, subscriber},
         problem::Problem,
     },
     live::LiveItem,

@@ -16,13 +16,8 @@ use crate::{
         idempotency::KeyedRequest,
     },
     http::{
-        alerts,
-        authenticate::command_problem,
-        body::Json,
-        caller::Entrant,
-        codes::Code,
-        extract::Path,
-        problem::Problem,
+        alerts, authenticate::command_problem, body::Json, caller::Entrant, codes::Code,
+        extract::Path, problem::Problem,
     },
 };
 
@@ -72,7 +67,8 @@ pub async fn handle(
 ) -> Result<Response, Problem> {
     entrant.require(Scope::AlertsAck)?;
     let key = idempotency_key::parse(&headers, app.clock().now());
-    let key = key.map_err(|error| Problem::new(Code::named(error.code()).unwrap_or(Code::Internal)))?;
+    let key =
+        key.map_err(|error| Problem::new(Code::named(error.code()).unwrap_or(Code::Internal)))?;
     let alert_id: AlertId = id.parse().map_err(|_| Problem::new(Code::ResourceNotFound))?;
     let actor = entrant.actor();
     let route = format!("POST {}", entrant.context.path());

@@ -144,8 +144,11 @@ impl Desktop {
         let path = format!("/live{query}");
         let response = self.send(service, Method::GET, &path, None).await;
         assert_eq!(response.status(), StatusCode::OK);
-        let mut live =
-            Live { response, reader: FrameReader::default(), frames: std::collections::VecDeque::new() };
+        let mut live = Live {
+            response,
+            reader: FrameReader::default(),
+            frames: std::collections::VecDeque::new(),
+        };
         let hello = live.next().await;
         assert_eq!(hello["kind"], "hello");
         live

@@ -46,10 +46,12 @@ impl World {
             project: project.clone(),
             ..platform::Settings::default()
         };
+        let cache_tier = RedisServer::start().await;
+        cache_tier.command(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
         Self {
             database: TestDatabase::create().await,
-            session_tier: RedisServer::start(&["--maxmemory-policy", "noeviction"]).await,
-            cache_tier: RedisServer::start(&["--maxmemory-policy", "allkeys-lru"]).await,
+            session_tier: RedisServer::start().await,
+            cache_tier,
             simulator: Simulator::start(settings).await.expect("the simulated platform starts"),
             project,
             secrets: secrets(),

@@ -1,0 +1,154 @@
+//! What an operator of the service runs from the command line: rebuilding, redriving, verifying.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use events::{LedgerEvent, Metadata, StreamId, TenantId, ledger::system::SystemEvent};
+use indicatif::{ProgressBar, ProgressStyle};
+use projections::{AlertInbox, Projection};
+use secrecy::ExposeSecret;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use ulid::Ulid;
+
+use super::connect;
+use crate::{
+    clock::{Clock, SharedClock, SystemClock},
+    config::Config,
+    ledger::{
+        self, Append, Ledger, NewEvent, Pools, StreamWrite, partitions, read,
+        relay::{self, Relay},
+    },
+    projector,
+    secrets::Secrets,
+};
+
+/// Events hashed in one transaction.
+const VERIFY_PAGE: u32 = 1_000;
+
+/// Folds every alert inbox anew, with a progress bar, and records that it was done.
+///
+/// # Errors
+/// When a store fails; views built so far stay, and the command can be repeated.
+pub async fn rebuild_alert_inbox(config: &Config) -> anyhow::Result<()> {
+    let secrets = Secrets::read(&config.secrets_dir)?;
+    let (pools, cache, session) = tokio::try_join!(
+        connect::postgres(&config.stores),
+        connect::redis("REDIS_CACHE_URL", config.stores.redis_cache_url.expose_secret()),
+        connect::redis("REDIS_SESSION_URL", config.stores.redis_session_url.expose_secret()),
+    )?;
+    let stores = projector::Stores { pools: pools.clone(), cache, session };
+    let bar = progress("facts");
+    let facts = projector::rebuild::all::<AlertInbox>(&stores, |done, total| {
+        bar.set_length(total.max(done));
+        bar.set_position(done);
+    })
+    .await?;
+    bar.finish();
+    record_rebuilt(config, &secrets, pools, facts).await?;
+    println!("alert-inbox: {facts} facts folded");
+    Ok(())
+}
+
+async fn record_rebuilt(
+    config: &Config,
+    secrets: &Secrets,
+    pools: Pools,
+    facts: u64,
+) -> anyhow::Result<()> {
+    let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let ledger = Ledger::start(
+        pools,
+        ledger::Settings::default(),
+        connect::master_key(secrets)?,
+        &tracker,
+        shutdown.clone(),
+    );
+    let at = SystemClock.now();
+    let event =
+        SystemEvent::ProjectionRebuilt { projection: AlertInbox::NAME.to_owned(), facts, at };
+    let stream: StreamId = format!("rebuild:{}", Ulid::generate()).parse()?;
+    let write = StreamWrite {
+        stream,
+        ledger: SystemEvent::LEDGER,
+        expected_version: 0,
+        events: vec![NewEvent::new(&event, None, at)?],
+    };
+    let metadata = Metadata {
+        producer_instance: config.instance.clone(),
+        sampling_per_mille: 1000,
+        ..Metadata::default()
+    };
+    let append =
+        Append { tenant_id: TenantId::system(), writes: vec![write], claim: None, metadata };
+    ledger.append(append).await?;
+    shutdown.cancel();
+    tracker.close();
+    tracker.wait().await;
+    Ok(())
+}
+
+/// Lets what could not be published be tried again.
+///
+/// # Errors
+/// When Postgres or Pub/Sub fail.
+pub async fn redrive(config: &Config) -> anyhow::Result<()> {
+    let pools = connect::postgres(&config.stores).await?;
+    let pubsub = connect::pubsub(&config.stores).await?;
+    let settings =
+        relay::Settings { instance: config.instance.clone(), ..relay::Settings::default() };
+    let clock: SharedClock = Arc::new(SystemClock);
+    // Woken by nobody: it publishes the dead letters and leaves the rest to the running relay.
+    let (_head, head) = tokio::sync::watch::channel(0);
+    let redriven = Relay::new(&pools, pubsub, settings, clock, head).redrive().await?;
+    println!(
+        "{} parked keys will be tried again, {} dead letters published, {} still refused",
+        redriven.requested_keys, redriven.published, redriven.still_refused
+    );
+    Ok(())
+}
+
+/// Hashes every stored event anew, in the order of positions.
+///
+/// # Errors
+/// Names the first position that is missing or is not what its leaf hash says.
+pub async fn verify_ledger(config: &Config) -> anyhow::Result<()> {
+    let pools = connect::postgres(&config.stores).await?;
+    let bar = progress("events");
+    bar.set_length(u64::try_from(read::head(pools.jobs()).await?)?);
+    let mut after = 0;
+    loop {
+        let page = read::tail(pools.jobs(), after, VERIFY_PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.position;
+        for event in &page {
+            if event.recompute_leaf_hash() != event.leaf_hash {
+                bail!("position {} is not what was recorded", event.position);
+            }
+        }
+        bar.set_position(u64::try_from(after)?);
+    }
+    bar.finish();
+    println!("ledger: {after} events, every one as recorded, no gap");
+    Ok(())
+}
+
+/// Makes the ledger's partitions ahead of time.
+///
+/// # Errors
+/// When Postgres fails.
+pub async fn partitions(config: &Config) -> anyhow::Result<()> {
+    let pools = connect::postgres(&config.stores).await?;
+    let mut connection = pools.maintain().acquire().await?;
+    let made = partitions::ensure(&mut connection).await.context("partitions")?;
+    println!("{made} partitions made, {} periods ahead", partitions::AHEAD);
+    Ok(())
+}
+
+/// A bar where a person looks, nothing in a log.
+fn progress(unit: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} {per_sec} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(0).with_style(style).with_message(unit);
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
