@@ -229,9 +229,15 @@ async fn another_tenant_sees_hears_and_reaches_nothing_of_it() {
     assert_eq!(by_property.status, StatusCode::NOT_FOUND);
     assert_eq!(reached.status, StatusCode::NOT_FOUND);
     assert_eq!(reached.body["code"], unknown.body["code"]);
-    // What they hear next is their own alert, so ours was not sent to them before it.
+    // Until they hear of their own alert they hear nothing of ours, which was raised before it.
     let own = raise(&world, &theirs, "Their own").await;
-    assert_eq!(their_live.next_of("alert.raised").await["id"], own.as_str());
+    loop {
+        let heard = their_live.next_of("alert.raised").await;
+        assert_ne!(heard["id"], alert_id.as_str());
+        if heard["id"] == own.as_str() {
+            break;
+        }
+    }
     assert_eq!(events_of(&world, &alert_id).await, Vec::<String>::new());
 }
 
@@ -253,7 +259,7 @@ async fn an_empty_redis_heals() {
     desktop.alert(&service, "raised after the loss", |alert| alert["id"] == next.as_str()).await;
     let mut live = desktop.live(&service, "").await;
     let later = raise(&world, &desktop, "Later").await;
-    assert_eq!(live.next_of("alert.raised").await["id"], later.as_str());
+    while live.next_of("alert.raised").await["id"] != later.as_str() {}
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,7 +276,7 @@ async fn a_view_evicted_under_memory_pressure_is_rebuilt() {
         cache.command(&["SET", &format!("ballast:{round}"), &ballast]).await;
     }
     wait::until("the view was evicted", || async {
-        cache.command(&["KEYS", "*view*"]).await.is_empty()
+        !cache.keys().await.iter().any(|key| key.contains(":view:"))
     })
     .await;
 
@@ -295,7 +301,6 @@ async fn a_stream_resumes_on_another_instance_without_gap_or_repeat() {
     let missed = [raise(&world, &desktop, "One").await, raise(&world, &desktop, "Two").await];
 
     let poll = format!("/live/poll?channels=alerts&after={cursor}&waitMs=10000");
-    wait::until("both were polled", || async { true }).await;
     let mut heard = Vec::new();
     let mut next = poll;
     while heard.len() < 2 {
@@ -341,10 +346,9 @@ async fn bootstrap_says_who_the_operator_is_and_opens_the_session_once() {
     assert_eq!(first.body["operator"]["id"], desktop.text("operatorId"));
     assert_eq!(first.body["locale"]["direction"], "rtl");
     assert_eq!(first.body["session"]["id"], second.body["session"]["id"]);
-    let opened = world
-        .database
-        .count("select count(*) from event where kind = 'melmastoon.bff.backoffice.session.opened.v1'")
-        .await;
+    let query = "select count(*) from event where kind like '%.session.opened.v1'";
+    let mut connection = world.database.superuser().await;
+    let opened: i64 = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
     assert_eq!(opened, 1);
 }
 
@@ -403,11 +407,10 @@ async fn effects(world: &World, alert_id: &str) -> usize {
 
 /// The kinds of the alert's stream, without their common beginning.
 async fn events_of(world: &World, alert_id: &str) -> Vec<String> {
-    let kinds = world.database.texts(
-        "select substr(kind, 27) from event where stream = $1 order by stream_version",
-        &format!("ali:{alert_id}"),
-    );
-    kinds.await
+    let query = "select substr(kind, 27) from event where stream = $1 order by stream_version";
+    let mut connection = world.database.superuser().await;
+    let stream = format!("ali:{alert_id}");
+    sqlx::query_scalar(query).bind(stream).fetch_all(&mut connection).await.unwrap()
 }
 
 async fn fault(world: &World, fault: Value) {

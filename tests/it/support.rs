@@ -5,5 +5,6 @@ pub mod database;
 pub mod desktop;
 pub mod ledger;
 pub mod listener;
+pub mod redis;
 pub mod service;
 pub mod wait;
