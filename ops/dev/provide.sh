@@ -176,7 +176,9 @@ provide_embedded_broker() {
   if [[ -z $platform_program ]]; then
     require_rust
     say 'building the embedded broker'
-    (cd "$repository" && SQLX_OFFLINE=true cargo build --quiet --locked -p backoffice-platform --bins)
+    # Both packages, as `make run` builds them: alone it would get dependencies with other features.
+    (cd "$repository" &&
+      SQLX_OFFLINE=true cargo build --quiet --locked -p backoffice -p backoffice-platform --bins)
     platform_program=$(cargo_programs)/platform
   fi
   [[ -x $platform_program ]] || die "$platform_program does not exist"

@@ -47,7 +47,9 @@ forget_own_urls() {
   for file in "$repository/.dev/env" "$STACK_DIR/env"; do
     [[ -r $file ]] || continue
     while IFS='=' read -r name value; do
-      if [[ ${!name:-} == "$value" ]]; then unset "$name"; fi
+      if [[ ${!name:-} == "$value" ]] && ! grep -q "^# yours:.* $name\b" "$file"; then
+        unset "$name"
+      fi
     done < <(grep -E '^(DATABASE|REDIS|PUBSUB_EMULATOR)_[A-Z_]+=' "$file")
   done
 }
@@ -178,7 +180,11 @@ require_answer() {
 }
 
 write_settings() {
-  local service simulator admin postgres
+  local service simulator admin postgres name yours=
+  for name in DATABASE_OWNER_URL DATABASE_ADMIN_URL DATABASE_URL REDIS_SESSION_URL REDIS_CACHE_URL \
+    PUBSUB_EMULATOR_HOST; do
+    if [[ -n ${!name:-} ]]; then yours+=" $name"; fi
+  done
   service=$(port_of service BACKOFFICE_PORT)
   admin=$BACKOFFICE_ADMIN_PORT
   if [[ $admin == 0 ]]; then admin=$(free_port); fi
@@ -200,6 +206,7 @@ write_settings() {
   fi
   {
     printf '# Written by ops/dev/stack.sh: where everything of this stack listens.\n'
+    printf '# yours:%s\n' "$yours"
     printf 'BACKOFFICE_URL=http://127.0.0.1:%s/bff/backoffice/v1\n' "$service"
     printf 'BACKOFFICE_ADMIN_URL=http://127.0.0.1:%s\n' "$admin"
     printf 'SIMULATOR_URL=http://127.0.0.1:%s\n' "$simulator"

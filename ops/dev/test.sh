@@ -33,13 +33,10 @@ cargo fmt --all --check
 say 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings
 say 'building the tests'
-PLATFORM_PROGRAM=
-if [[ ${BROKER:-} == embedded ]] || ! find_google_emulator; then
-  cargo build --locked -p backoffice-platform --bins
-  PLATFORM_PROGRAM=$(cargo_programs)/platform
-fi
-export PLATFORM_PROGRAM
+# The same build as the tests use: it includes the program that holds the embedded broker.
 cargo test --workspace --locked --no-run --quiet
+PLATFORM_PROGRAM=$(cargo_programs)/platform
+export PLATFORM_PROGRAM
 "$here/stack.sh" up
 while IFS='=' read -r name value; do
   case $name in
