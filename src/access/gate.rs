@@ -151,7 +151,7 @@ impl Gate {
     pub async fn admit(&self, request: &AccessRequest<'_>) -> Result<Admission, Refusal> {
         let admission = self.0.admit(request).await;
         if let Err(refusal) = &admission {
-            report(refusal);
+            refusal.report();
         }
         admission
     }
@@ -163,7 +163,7 @@ impl Gate {
     pub async fn admit_refresh(&self, request: &AccessRequest<'_>) -> Result<BareProof, Refusal> {
         let admission = self.0.admit_refresh(request).await;
         if let Err(refusal) = &admission {
-            report(refusal);
+            refusal.report();
         }
         admission
     }
@@ -291,14 +291,4 @@ fn store_failed(error: &StoreError) -> Reason {
     tracing::warn!(error = %error, "replay store failed");
     metrics::counter!("bff_backoffice_replay_store_errors_total").increment(1);
     Reason::Unavailable("session tier")
-}
-
-/// Says what was refused without a word of the token or the proof.
-fn report(refusal: &Refusal) {
-    let code = refusal.reason.code();
-    tracing::info!(code, reason = %refusal.reason, "request refused");
-    metrics::counter!("bff_backoffice_dpop_reject_total", "code" => code).increment(1);
-    if matches!(refusal.reason, Reason::ProofReplayed) {
-        metrics::counter!("bff_backoffice_dpop_replay_blocked_total").increment(1);
-    }
 }

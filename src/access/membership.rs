@@ -11,7 +11,7 @@ use moka::{Expiry, future::Cache};
 use tokio::time::timeout;
 
 const MEMBERS_MAX: u64 = 50_000;
-const MEMBER_TTL: Duration = Duration::from_secs(300);
+const MEMBER_TTL: Duration = Duration::from_mins(5);
 /// Somebody who was just made a member should not wait for five minutes.
 const STRANGER_TTL: Duration = Duration::from_secs(10);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(3);

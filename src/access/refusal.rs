@@ -61,6 +61,18 @@ pub enum Reason {
     Unavailable(&'static str),
 }
 
+impl Refusal {
+    /// Logs and counts the refusal without a word of the token or the proof.
+    pub(super) fn report(&self) {
+        let code = self.reason.code();
+        tracing::info!(code, reason = %self.reason, "request refused");
+        metrics::counter!("bff_backoffice_dpop_reject_total", "code" => code).increment(1);
+        if matches!(self.reason, Reason::ProofReplayed) {
+            metrics::counter!("bff_backoffice_dpop_replay_blocked_total").increment(1);
+        }
+    }
+}
+
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
         Self { reason, nonce: None }

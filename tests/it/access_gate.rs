@@ -279,7 +279,7 @@ async fn only_its_owner_gives_the_right_to_open_back() {
     let sessions = world.gate.sessions();
     let device_id = "dev_1".parse().unwrap();
     let (first, second) = (Ulid::generate(), Ulid::generate());
-    let ttl = Duration::from_secs(60);
+    let ttl = Duration::from_mins(1);
     let lock = |owner| sessions.try_lock_opening(&world.tenant_id, &device_id, owner, ttl);
 
     assert!(lock(first).await.unwrap());
