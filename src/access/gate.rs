@@ -186,7 +186,7 @@ impl Inner {
         };
         entered.map_err(|reason| {
             let nonce = self.nonce_beside(&reason, tenant, &claims.jkt);
-            Refusal { reason, nonce }
+            Refusal { reason, nonce, key: Some(prefix(&claims.jkt)) }
         })
     }
 
@@ -227,8 +227,9 @@ impl Inner {
         let verified = dpop::verify(proof, &expected, &self.keys).map_err(|error| {
             let signer = dpop::signer(proof, &self.keys);
             let reason = Reason::from(error);
-            let nonce = signer.and_then(|jkt| self.nonce_beside(&reason, NO_TENANT, &jkt));
-            Refusal { reason, nonce }
+            let nonce =
+                signer.as_deref().and_then(|jkt| self.nonce_beside(&reason, NO_TENANT, jkt));
+            Refusal { reason, nonce, key: signer.as_deref().map(prefix) }
         })?;
         match self.replay.use_once(&verified.jkt, &verified.jti).await {
             Ok(true) => {
@@ -287,8 +288,13 @@ fn check_device(headers: &HeaderMap, claims: &Claims) -> Result<(), Reason> {
     if device == claims.device_id { Ok(()) } else { Err(Reason::KeyMismatch) }
 }
 
+/// Enough of a thumbprint to find a device's lines in the log.
+fn prefix(jkt: &str) -> String {
+    jkt.chars().take(8).collect()
+}
+
 fn store_failed(error: &StoreError) -> Reason {
-    tracing::warn!(error = %error, "replay store failed");
+    tracing::warn!(error = error as &dyn std::error::Error, "replay store failed");
     metrics::counter!("bff_backoffice_replay_store_errors_total").increment(1);
     Reason::Unavailable("session tier")
 }

@@ -128,7 +128,7 @@ impl Jwks {
             if self.may_ask_for(kid)
                 && let Err(error) = self.refresh().await
             {
-                tracing::warn!(url = %self.url, error = %error, "key set not refreshed");
+                tracing::warn!(url = %self.url, error = &error as &dyn std::error::Error, "key set not refreshed");
             }
         }
         if let Some(key) = self.known(kid, algorithm) {
@@ -173,7 +173,7 @@ impl Jwks {
                     REFRESH_INTERVAL.mul_f64(factor)
                 }
                 Err(error) => {
-                    tracing::warn!(url = %self.url, error = %error, "key set not refreshed");
+                    tracing::warn!(url = %self.url, error = &error as &dyn std::error::Error, "key set not refreshed");
                     let delay = retry_delay;
                     retry_delay = (retry_delay * 2).min(RETRY_DELAY_MAX);
                     delay
