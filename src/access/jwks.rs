@@ -1,5 +1,5 @@
-//! An issuer's public keys: fetched in the background, kept while the issuer is down, asked for anew
-//! at most every 30 seconds when a token names a key we do not know.
+//! An issuer's public keys: fetched in the background, kept while the issuer is down, asked for
+//! anew at most every 30 seconds when a token names a key we do not know.
 
 mod key_set;
 
@@ -128,7 +128,7 @@ impl Jwks {
             if self.may_ask_for(kid)
                 && let Err(error) = self.refresh().await
             {
-                tracing::warn!(url = %self.url, error = &error as &dyn std::error::Error, "key set not refreshed");
+                self.warn(&error);
             }
         }
         if let Some(key) = self.known(kid, algorithm) {
@@ -173,7 +173,7 @@ impl Jwks {
                     REFRESH_INTERVAL.mul_f64(factor)
                 }
                 Err(error) => {
-                    tracing::warn!(url = %self.url, error = &error as &dyn std::error::Error, "key set not refreshed");
+                    self.warn(&error);
                     let delay = retry_delay;
                     retry_delay = (retry_delay * 2).min(RETRY_DELAY_MAX);
                     delay
@@ -184,6 +184,11 @@ impl Jwks {
                 () = sleep(delay) => (),
             }
         }
+    }
+
+    fn warn(&self, error: &FetchError) {
+        let error: &dyn std::error::Error = error;
+        tracing::warn!(url = %self.url, error, "key set not refreshed");
     }
 
     fn usable(&self) -> Option<Arc<Fetched>> {

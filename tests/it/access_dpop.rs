@@ -657,7 +657,11 @@ fn verifying_costs_little_more_than_the_curve() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn no_text_makes_the_verifier_panic(text in "\\PC{0,300}") {
@@ -674,7 +678,10 @@ proptest! {
     }
 
     #[test]
-    fn no_single_changed_letter_leaves_a_proof_good(position in 0_usize..500, letter in "[A-Za-z0-9_.-]") {
+    fn no_single_changed_letter_leaves_a_proof_good(
+        position in 0_usize..500,
+        letter in "[A-Za-z0-9_.-]",
+    ) {
         let request = Request::new();
         let good = request.good();
         let position = position % good.len();
