@@ -19,6 +19,7 @@ use super::{
 const LIST_MAX: usize = 256;
 const SID_CHARS_MAX: usize = 128;
 const JKT_CHARS: usize = 43;
+const LOCALE_CHARS_MAX: usize = 35;
 
 /// The claims of a verified access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,14 +135,18 @@ impl RawClaims {
         self.check_audience(rules)?;
         let (issued_at, expires_at) = self.check_time(rules, now)?;
         let jkt = read_jkt(self.cnf)?;
-        let roles = agreed([self.roles, self.role])?.unwrap_or_default();
+        let held_roles: Vec<String> = agreed([self.roles, self.role])?.unwrap_or_default();
         let property_ids =
             agreed([self.property_ids, self.property_id, self.properties, self.property_scope])?;
-        if roles.len() > LIST_MAX || property_ids.as_ref().is_some_and(|ids| ids.len() > LIST_MAX) {
+        if held_roles.len() > LIST_MAX
+            || property_ids.as_ref().is_some_and(|ids| ids.len() > LIST_MAX)
+        {
             return Err(ClaimError::Malformed);
         }
-        let sid = agreed([self.sid, self.session_id])?.ok_or(ClaimError::Malformed)?;
-        if !is_key_safe(&sid) {
+        let sid = agreed([self.sid, self.session_id])?
+            .filter(|text| is_key_safe(text))
+            .ok_or(ClaimError::Malformed)?;
+        if self.locale.as_deref().is_some_and(|locale| !is_language_tag(locale)) {
             return Err(ClaimError::Malformed);
         }
         Ok(Claims {
@@ -151,7 +156,7 @@ impl RawClaims {
             device_id: self.device_id,
             sid,
             jkt,
-            roles,
+            roles: held_roles,
             property_ids,
             locale: self.locale,
             issued_at,
@@ -180,7 +185,7 @@ impl RawClaims {
         if is_expired(expires_at, rules.leeway, now) {
             return Err(ClaimError::Expired);
         }
-        let is_early = |instant: DateTime<Utc>| instant > now + rules.leeway;
+        let is_early = |at: DateTime<Utc>| at > now + rules.leeway;
         let lives_too_long = expires_at > issued_at + rules.lifetime_max || expires_at < issued_at;
         if is_early(issued_at) || not_before.is_some_and(is_early) || lives_too_long {
             return Err(ClaimError::Time);
@@ -212,6 +217,12 @@ fn read_jkt(confirmation: Option<Object<Confirmation>>) -> Result<String, ClaimE
     let is_thumbprint = confirmation.jkt.len() == JKT_CHARS
         && jws::decode(&confirmation.jkt).is_some_and(|bytes| bytes.len() == 32);
     if is_thumbprint { Ok(confirmation.jkt) } else { Err(ClaimError::Unbound) }
+}
+
+/// The shape of BCP 47, not its registry.
+fn is_language_tag(text: &str) -> bool {
+    (1..=LOCALE_CHARS_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// The same letters as every other id: no braces, globs, spaces or control characters.

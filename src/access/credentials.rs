@@ -89,7 +89,10 @@ fn is_token68(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn read(lines: &[(&str, &[u8])], query: Option<&str>, bearer: bool) -> Result<(), String> {
+    /// A header's name and value.
+    type Line<'a> = (&'a str, &'a [u8]);
+
+    fn read(lines: &[Line<'_>], query: Option<&str>, bearer: bool) -> Result<(), String> {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(
@@ -102,8 +105,8 @@ mod tests {
             .map_err(|reason| format!("{reason:?}"))
     }
 
-    const TOKEN: (&str, &[u8]) = ("authorization", b"DPoP e30.e30.AA");
-    const PROOF: (&str, &[u8]) = ("dpop", b"e30.e30.AA");
+    const TOKEN: Line<'static> = ("authorization", b"DPoP e30.e30.AA");
+    const PROOF: Line<'static> = ("dpop", b"e30.e30.AA");
 
     #[test]
     fn one_token_and_one_proof_are_read() {
@@ -124,7 +127,7 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         let long = format!("e30.{}.AA", "A".repeat(4096));
-        let cases: &[(&str, &[(&str, &[u8])], &str)] = &[
+        let cases: &[(&str, &[Line<'_>], &str)] = &[
             ("dp_hdr_02", &[], "TokenMissing"),
             ("dp_hdr_03", &[TOKEN], "ProofMissing"),
             ("dp_hdr_04", &[PROOF], "TokenMissing"),

@@ -1,4 +1,4 @@
-//! Verifies DPoP proofs (RFC 9449 §4.3): a pure function of the proof, the request and the time.
+//! Verifies `DPoP` proofs (RFC 9449 §4.3): a pure function of the proof, the request and the time.
 //!
 //! ES256 only. Replay is not seen here, it is the store's to see (`access::replay`), last.
 
@@ -70,7 +70,7 @@ pub struct Window {
 
 impl Default for Window {
     fn default() -> Self {
-        Self { age_max: Duration::from_secs(60), future_max: Duration::from_secs(15) }
+        Self { age_max: Duration::from_mins(1), future_max: Duration::from_secs(15) }
     }
 }
 

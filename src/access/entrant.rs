@@ -31,8 +31,8 @@ pub struct PendingSession {
 }
 
 impl Entrant {
-    /// Roles count if token and membership both have them; properties if the membership has them and
-    /// the token does not leave them out.
+    /// Roles count if token and membership both have them; properties if the membership has them
+    /// and the token does not leave them out.
     pub(super) fn new(
         claims: Arc<Claims>,
         membership: &Membership,

@@ -2,7 +2,8 @@
 //!
 //! `{tnt_…}:fence:session:<sid>`, `…:operator:<id>`, `…:device:<id>`, `…:tenant`; the value is the
 //! time of the revocation in Unix milliseconds. A session's fence ends it for good; the others end
-//! tokens issued up to that time, so that a new sign-in works again. `live::revocations` writes them.
+//! tokens issued up to that time, so that a new sign-in works again. `live::revocations` writes
+//! them.
 
 use events::{DeviceId, OperatorId, TenantId};
 

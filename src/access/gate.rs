@@ -165,7 +165,7 @@ impl Gate {
     pub async fn admit(&self, request: &AccessRequest<'_>) -> Result<Admission, Refusal> {
         let admission = self.0.admit(request).await;
         if let Err(refusal) = &admission {
-            report(refusal);
+            refusal.report();
         }
         admission
     }
@@ -177,7 +177,7 @@ impl Gate {
     pub async fn admit_refresh(&self, request: &AccessRequest<'_>) -> Result<BareProof, Refusal> {
         let admission = self.0.admit_refresh(request).await;
         if let Err(refusal) = &admission {
-            report(refusal);
+            refusal.report();
         }
         admission
     }
@@ -200,7 +200,7 @@ impl Inner {
         };
         entered.map_err(|reason| {
             let nonce = self.nonce_beside(&reason, tenant, &claims.jkt);
-            Refusal { reason, nonce }
+            Refusal { reason, nonce, key: Some(prefix(&claims.jkt)) }
         })
     }
 
@@ -241,8 +241,9 @@ impl Inner {
         let verified = dpop::verify(proof, &expected, &self.keys).map_err(|error| {
             let signer = dpop::signer(proof, &self.keys);
             let reason = Reason::from(error);
-            let nonce = signer.and_then(|jkt| self.nonce_beside(&reason, NO_TENANT, &jkt));
-            Refusal { reason, nonce }
+            let nonce =
+                signer.as_deref().and_then(|jkt| self.nonce_beside(&reason, NO_TENANT, jkt));
+            Refusal { reason, nonce, key: signer.as_deref().map(prefix) }
         })?;
         match self.replay.use_once(&verified.jkt, &verified.jti).await {
             Ok(true) => {
@@ -301,18 +302,13 @@ fn check_device(headers: &HeaderMap, claims: &Claims) -> Result<(), Reason> {
     if device == claims.device_id { Ok(()) } else { Err(Reason::KeyMismatch) }
 }
 
-fn store_failed(error: &StoreError) -> Reason {
-    tracing::warn!(error = %error, "replay store failed");
-    metrics::counter!("bff_backoffice_replay_store_errors_total").increment(1);
-    Reason::Unavailable("session tier")
+/// Enough of a thumbprint to find a device's lines in the log.
+fn prefix(jkt: &str) -> String {
+    jkt.chars().take(8).collect()
 }
 
-/// Says what was refused without a word of the token or the proof.
-fn report(refusal: &Refusal) {
-    let code = refusal.reason.code();
-    tracing::info!(code, reason = %refusal.reason, "request refused");
-    metrics::counter!("bff_backoffice_dpop_reject_total", "code" => code).increment(1);
-    if matches!(refusal.reason, Reason::ProofReplayed) {
-        metrics::counter!("bff_backoffice_dpop_replay_blocked_total").increment(1);
-    }
+fn store_failed(error: &StoreError) -> Reason {
+    tracing::warn!(error = error as &dyn std::error::Error, "replay store failed");
+    metrics::counter!("bff_backoffice_replay_store_errors_total").increment(1);
+    Reason::Unavailable("session tier")
 }

@@ -12,8 +12,8 @@ const NAME: HeaderName = HeaderName::from_static("x-idempotency-key");
 const ALIAS: HeaderName = HeaderName::from_static("idempotency-key");
 const ULID_CHARS: usize = 26;
 /// Older keys may be forgotten already: running them again would be a second effect.
-const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
-const FUTURE_MAX: Duration = Duration::from_secs(600);
+const AGE_MAX: Duration = Duration::from_hours(24);
+const FUTURE_MAX: Duration = Duration::from_mins(10);
 
 /// Why a key is refused; 400 each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,5 +1,5 @@
-//! An issuer's public keys: fetched in the background, kept while the issuer is down, asked for anew
-//! at most every 30 seconds when a token names a key we do not know.
+//! An issuer's public keys: fetched in the background, kept while the issuer is down, asked for
+//! anew at most every 30 seconds when a token names a key we do not know.
 
 mod key_set;
 
@@ -22,20 +22,20 @@ pub use self::key_set::Algorithm;
 use self::key_set::KeySet;
 
 /// The background refresh comes every 5 min ± 20 %.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
+const REFRESH_INTERVAL: Duration = Duration::from_mins(5);
 const REFRESH_JITTER: f64 = 0.2;
 /// A failed refresh is tried again after 1 s, then 2 s … 30 s.
 const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
 /// Keys older than this are not believed any more, whatever the issuer's state.
-const STALE_MAX: Duration = Duration::from_secs(3600);
+const STALE_MAX: Duration = Duration::from_hours(1);
 /// Requests cause one fetch in this time, counted from the attempt, whatever came of it.
 const COOLDOWN: Duration = Duration::from_secs(30);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 /// Key ids that were asked for in vain, and how long no fetch is made for them.
 const UNKNOWN_MAX: usize = 128;
-const UNKNOWN_TTL: Duration = Duration::from_secs(60);
+const UNKNOWN_TTL: Duration = Duration::from_mins(1);
 
 /// Fetches a document: no redirects followed, an error for any status but 200.
 pub type Fetch = Arc<dyn Fn(Url) -> BoxFuture<'static, Result<Bytes, FetchError>> + Send + Sync>;
@@ -128,7 +128,7 @@ impl Jwks {
             if self.may_ask_for(kid)
                 && let Err(error) = self.refresh().await
             {
-                tracing::warn!(url = %self.url, error = %error, "key set not refreshed");
+                self.warn(&error);
             }
         }
         if let Some(key) = self.known(kid, algorithm) {
@@ -173,7 +173,7 @@ impl Jwks {
                     REFRESH_INTERVAL.mul_f64(factor)
                 }
                 Err(error) => {
-                    tracing::warn!(url = %self.url, error = %error, "key set not refreshed");
+                    self.warn(&error);
                     let delay = retry_delay;
                     retry_delay = (retry_delay * 2).min(RETRY_DELAY_MAX);
                     delay
@@ -184,6 +184,11 @@ impl Jwks {
                 () = sleep(delay) => (),
             }
         }
+    }
+
+    fn warn(&self, error: &FetchError) {
+        let error: &dyn std::error::Error = error;
+        tracing::warn!(url = %self.url, error, "key set not refreshed");
     }
 
     fn usable(&self) -> Option<Arc<Fetched>> {
@@ -282,7 +287,7 @@ mod tests {
         jwks.refresh().await.unwrap();
         issuer.fail();
 
-        advance(Duration::from_secs(3600)).await;
+        advance(Duration::from_hours(1)).await;
         assert!(jwks.refresh().await.is_err());
         assert_eq!(find(&jwks, "a").await, Ok(()));
         advance(Duration::from_secs(1)).await;

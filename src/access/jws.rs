@@ -1,4 +1,5 @@
-//! The compact form of a JWS, taken apart strictly (RFC 7515 §3.1): three parts, canonical base64url.
+//! The compact form of a JWS, taken apart strictly (RFC 7515 §3.1): three parts, canonical
+//! base64url.
 
 use aws_lc_rs::digest;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -14,8 +15,8 @@ pub struct Compact<'a> {
     pub signature: Vec<u8>,
 }
 
-/// Takes `text` apart. `None` unless it is exactly three non-empty parts of unpadded base64url whose
-/// last bits are zero, so that each JWS has one spelling.
+/// Takes `text` apart. `None` unless it is exactly three non-empty parts of unpadded base64url
+/// whose last bits are zero, so that each JWS has one spelling.
 pub fn split(text: &str) -> Option<Compact<'_>> {
     let (signed, signature) = text.rsplit_once('.')?;
     let (header, payload) = signed.split_once('.')?;

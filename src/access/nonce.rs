@@ -1,8 +1,8 @@
 //! Nonces for proofs (RFC 9449 §8): stateless, good for three minutes, bound to a tenant and a key.
 //!
-//! A nonce is `base64url(step ‖ HMAC-SHA256(secret, label ‖ step ‖ tenant ‖ jkt)[..16])`, step being
-//! minutes since 1970 as 32 bits. Every instance with the secret accepts it; nobody else can make
-//! one, of this minute or of one to come.
+//! A nonce is `base64url(step ‖ HMAC-SHA256(secret, label ‖ step ‖ tenant ‖ jkt)[..16])`, step
+//! being minutes since 1970 as 32 bits. Every instance with the secret accepts it; nobody else can
+//! make one, of this minute or of one to come.
 
 use aws_lc_rs::hmac;
 use chrono::{DateTime, Utc};

@@ -1,5 +1,7 @@
 //! Why a request may not enter, and what its answer says: code, status, challenge, nonce.
 
+use std::error::Error;
+
 use http::StatusCode;
 
 use super::{
@@ -19,6 +21,8 @@ pub struct Refusal {
     pub reason: Reason,
     /// For the `DPoP-Nonce` header of the answer; always there with `NonceRequired`.
     pub nonce: Option<String>,
+    /// The first letters of the key's thumbprint, for the log.
+    pub(super) key: Option<String>,
 }
 
 /// Why a request may not enter. The texts are fixed: nothing of the input is in them.
@@ -61,9 +65,23 @@ pub enum Reason {
     Unavailable(&'static str),
 }
 
+impl Refusal {
+    /// Logs and counts the refusal without a word of the token or the proof.
+    pub(super) fn report(&self) {
+        let code = self.reason.code();
+        let cause = self.reason.source().map(tracing::field::display);
+        let key = self.key.as_deref();
+        tracing::info!(code, key, cause, reason = %self.reason, "request refused");
+        metrics::counter!("bff_backoffice_dpop_reject_total", "code" => code).increment(1);
+        if matches!(self.reason, Reason::ProofReplayed) {
+            metrics::counter!("bff_backoffice_dpop_replay_blocked_total").increment(1);
+        }
+    }
+}
+
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Self { reason, nonce: None }
+        Self { reason, nonce: None, key: None }
     }
 }
 

@@ -11,12 +11,12 @@ use super::{
     store::{SessionTier, StoreError, milliseconds},
 };
 
-/// A fence ends tokens issued up to its time; a session's ends it for good, and so does a fence whose
-/// value we cannot read. Only then is the proof used up; its entry outlives every window, so that
-/// its life needs no arithmetic. Last, the session slides.
+/// A fence ends tokens issued up to its time; a session's ends it for good, and so does a fence
+/// whose value we cannot read. Only then is the proof used up; its entry outlives every window, so
+/// that its life needs no arithmetic. Last, the session slides.
 ///
-/// KEYS: fences of session, operator, device, tenant · jti · session. ARGV: issued at (ms) · life of
-/// the jti (ms) · life of the session (ms).
+/// KEYS: fences of session, operator, device, tenant · jti · session. ARGV: issued at (ms) · life
+/// of the jti (ms) · life of the session (ms).
 const ADMIT: &str = "
 if redis.call('EXISTS', KEYS[1]) == 1 then return {'fenced', false} end
 for index = 2, 4 do

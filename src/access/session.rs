@@ -1,4 +1,5 @@
-//! Sessions in the session tier: one a device, sliding for twelve hours, opened by one request only.
+//! Sessions in the session tier: one a device, sliding for twelve hours, opened by one request
+//! only.
 
 use std::time::Duration;
 

@@ -12,8 +12,8 @@ use super::{
 };
 
 /// A used proof is remembered for longer than its nonce lives (3 min) and clocks differ (1 min).
-const REPLAY_TTL_MIN: Duration = Duration::from_secs(240);
-const AGE_MAX_BOUNDS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+const REPLAY_TTL_MIN: Duration = Duration::from_mins(4);
+const AGE_MAX_BOUNDS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(5));
 /// Ten seconds must be accepted, sixty should not (FAPI 2.0 security profile §5.3.2.1).
 const FUTURE_MAX_BOUNDS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(59));
 
@@ -101,10 +101,10 @@ impl Default for Settings {
             nonce_secret: None,
             nonce_secret_previous: None,
             leeway: Duration::from_secs(10),
-            token_lifetime_max: Duration::from_secs(3600),
+            token_lifetime_max: Duration::from_hours(1),
             bearer_with_proof: false,
-            session_ttl: Duration::from_secs(12 * 3600),
-            replay_ttl: Duration::from_secs(300),
+            session_ttl: Duration::from_hours(12),
+            replay_ttl: Duration::from_mins(5),
             store_timeout: Duration::from_millis(50),
         }
     }
@@ -131,7 +131,7 @@ impl Settings {
         if self.replay_ttl < REPLAY_TTL_MIN || self.replay_ttl <= window {
             return Err(SettingsError::ReplayTtl);
         }
-        if self.token_lifetime_max > Duration::from_secs(3600) {
+        if self.token_lifetime_max > Duration::from_hours(1) {
             return Err(SettingsError::TokenLifetime);
         }
         Ok(())

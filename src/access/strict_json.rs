@@ -1,4 +1,5 @@
-//! JSON read so that nothing is taken for what it is not: objects only, no null for absent, no doubles.
+//! JSON read so that nothing is taken for what it is not: objects only, no null for absent, no
+//! doubles.
 //!
 //! serde's derive reads a struct from an array too, takes `null` for an absent option, and knows no
 //! floats for integers. A proof or a token may use none of these freedoms.

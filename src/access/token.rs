@@ -19,7 +19,7 @@ pub const TOKEN_BYTES_MAX: usize = 4096;
 const HEADER_BYTES_MAX: usize = 1024;
 const KID_BYTES_MAX: usize = 128;
 /// For so long a token's signature is not checked again; its expiry is, each time.
-const CACHE_TTL: Duration = Duration::from_secs(60);
+const CACHE_TTL: Duration = Duration::from_mins(1);
 const CACHE_MAX: u64 = 10_000;
 
 /// Why a token is refused.

@@ -257,6 +257,29 @@ fn a_header_that_is_not_exactly_a_proofs_is_refused() {
         refused("dp_jose_32_zip", set("zip", json!("DEF"))),
         refused("dp_jose_32_cty", set("cty", json!("JWT"))),
     ];
+    for (name, first, second) in [
+        ("typ", json!("dpop+jwt"), json!("JWT")),
+        ("typ", json!("JWT"), json!("dpop+jwt")),
+        ("alg", json!("ES256"), json!("none")),
+        ("alg", json!("none"), json!("ES256")),
+        ("jwk", jwk.clone(), json!({})),
+        ("jwk", jwk.clone(), jwk.clone()),
+    ] {
+        let rest = without(header.clone(), name).to_string();
+        let rest = rest.trim_start_matches('{');
+        let doubled = format!(r#"{{"{name}":{first},"{name}":{second},{rest}"#);
+        cases.push(refused("dp_jose_07", raw(doubled)));
+    }
+    assert_refused(&request, cases);
+}
+
+#[test]
+fn only_the_type_of_proofs_and_es256_are_accepted() {
+    let request = Request::new();
+    let header = request.key.proof_header();
+    let set = |name: &str, value: Value| request.proof_under(&with(header.clone(), name, value));
+    let refused = |case, proof| (case, proof, ProofError::Header);
+    let mut cases = Vec::new();
     for typ in
         ["JWT", "at+jwt", "jwt+dpop", "dpop+jwt+wrong", "", "DPOP+JWT", "application/dpop+jwt"]
     {
@@ -282,24 +305,11 @@ fn a_header_that_is_not_exactly_a_proofs_is_refused() {
         cases.push(refused("dp_jose_12_13_14_15", set("alg", json!(alg))));
     }
     cases.push(refused("dp_jose_15_array", set("alg", json!(["ES256"]))));
-    for (name, first, second) in [
-        ("typ", json!("dpop+jwt"), json!("JWT")),
-        ("typ", json!("JWT"), json!("dpop+jwt")),
-        ("alg", json!("ES256"), json!("none")),
-        ("alg", json!("none"), json!("ES256")),
-        ("jwk", jwk.clone(), json!({})),
-        ("jwk", jwk.clone(), jwk.clone()),
-    ] {
-        let rest = without(header.clone(), name).to_string();
-        let rest = rest.trim_start_matches('{');
-        let doubled = format!(r#"{{"{name}":{first},"{name}":{second},{rest}"#);
-        cases.push(refused("dp_jose_07", raw(doubled)));
-    }
     assert_refused(&request, cases);
 
     let unsigned = |alg: &str, signature: &str| {
         let header = with(header.clone(), "alg", json!(alg)).to_string();
-        format!("{}.{}.{signature}", encode(header), encode(&payload))
+        format!("{}.{}.{signature}", encode(header), encode(request.claims().to_string()))
     };
     assert_eq!(request.verify(&unsigned("none", "")), Err(ProofError::Malformed), "dp_jose_12");
     assert_eq!(request.verify(&unsigned("none", "AA")), Err(ProofError::Header), "dp_jose_12");
@@ -481,6 +491,17 @@ fn a_claim_that_is_missing_or_of_another_type_is_refused() {
         let doubled = format!(r#"{{"{name}":{},{}"#, claims[name], &rest[1..]);
         cases.push(("dp_clm_01_twice", raw(&doubled), ProofError::Malformed));
     }
+    assert_refused(&request, cases);
+}
+
+#[test]
+fn dp_iat_a_time_that_is_no_number_of_seconds_is_refused() {
+    let request = Request::new();
+    let claims = request.claims();
+    let set = |name: &str, value: Value| request.proof(&with(claims.clone(), name, value));
+    let header = request.key.proof_header().to_string();
+    let raw = |payload: &str| request.key.sign_bytes(header.as_bytes(), payload.as_bytes());
+    let mut cases = Vec::new();
     for wrong in [json!("1700000000"), Value::Null, json!(true), json!({})] {
         cases.push(("dp_iat_06", set("iat", wrong.clone()), ProofError::Malformed));
         cases.push(("dp_iat_12", set("exp", wrong.clone()), ProofError::Malformed));
@@ -636,7 +657,11 @@ fn verifying_costs_little_more_than_the_curve() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn no_text_makes_the_verifier_panic(text in "\\PC{0,300}") {
@@ -653,7 +678,10 @@ proptest! {
     }
 
     #[test]
-    fn no_single_changed_letter_leaves_a_proof_good(position in 0_usize..500, letter in "[A-Za-z0-9_.-]") {
+    fn no_single_changed_letter_leaves_a_proof_good(
+        position in 0_usize..500,
+        letter in "[A-Za-z0-9_.-]",
+    ) {
         let request = Request::new();
         let good = request.good();
         let position = position % good.len();

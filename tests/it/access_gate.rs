@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use http::Method;
 use redis::AsyncCommands;
 use serde_json::json;
-use tokio::{net::TcpListener, task::JoinSet, time::Instant};
+use tokio::{net::TcpListener, sync::Barrier, task::JoinSet, time::Instant};
 use ulid::Ulid;
 
 use crate::{
@@ -251,11 +251,13 @@ async fn a_request_that_opens_a_session_says_which_app_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_requests_one_opens_the_session_and_the_others_find_it() {
     let world = Arc::new(World::new());
+    let admitted = Arc::new(Barrier::new(20));
     let mut requests = JoinSet::new();
     for _ in 0..20 {
-        let world = Arc::clone(&world);
+        let (world, admitted) = (Arc::clone(&world), Arc::clone(&admitted));
         requests.spawn(async move {
             let pending = opening(world.enter_anew().await);
+            admitted.wait().await;
             let (sessions, owner) = (world.gate.sessions(), Ulid::generate());
             let (tenant_id, device_id) = (pending.tenant_id(), pending.device_id());
             let ttl = Duration::from_secs(30);
@@ -279,7 +281,7 @@ async fn only_its_owner_gives_the_right_to_open_back() {
     let sessions = world.gate.sessions();
     let device_id = "dev_1".parse().unwrap();
     let (first, second) = (Ulid::generate(), Ulid::generate());
-    let ttl = Duration::from_secs(60);
+    let ttl = Duration::from_mins(1);
     let lock = |owner| sessions.try_lock_opening(&world.tenant_id, &device_id, owner, ttl);
 
     assert!(lock(first).await.unwrap());

@@ -93,6 +93,7 @@ async fn dp_at_a_claim_that_is_missing_or_of_another_type_is_refused() {
         ("alias_roles", set("role", json!(["owner"]))),
         ("alias_properties", set("properties", json!(["ppt_9"]))),
         ("sid_key_breaking", set("sid", json!("a}:b"))),
+        ("locale_no_tag", set("locale", json!("ps AF\n"))),
         ("sub_key_breaking", set("sub", json!("a b"))),
         ("roles_text", set("roles", json!("owner"))),
         ("roles_mixed", set("roles", json!(["owner", 7]))),

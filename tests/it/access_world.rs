@@ -35,7 +35,8 @@ pub const PATH: &str = "/bff/backoffice/v1/bootstrap";
 pub const URL: &str = "https://api.example/bff/backoffice/v1/bootstrap";
 const NOW: i64 = 1_700_000_040;
 
-/// One tenant with one operator on one device. Its keys share a tier with other tests, never a tenant.
+/// One tenant with one operator on one device. Its keys share a tier with other tests, never a
+/// tenant.
 pub struct World {
     pub gate: Gate,
     pub clock: Arc<TestClock>,

@@ -46,8 +46,8 @@ pub struct Jwk {
 }
 
 impl Jwk {
-    /// The 65 bytes of the uncompressed point (SEC 1), not yet known to be on the curve. `None` when
-    /// this is no public P-256 key for verifying ES256.
+    /// The 65 bytes of the uncompressed point (SEC 1), not yet known to be on the curve. `None`
+    /// when this is no public P-256 key for verifying ES256.
     pub fn point(&self) -> Option<[u8; 65]> {
         let is_for_es256 = self.kty == "EC"
             && self.crv == "P-256"

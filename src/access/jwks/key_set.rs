@@ -1,4 +1,5 @@
-//! A JWK set (RFC 7517 §5) as we take it: signing keys of P-256 and Ed25519 with an id, nothing else.
+//! A JWK set (RFC 7517 §5) as we take it: signing keys of P-256 and Ed25519 with an id, nothing
+//! else.
 
 use std::collections::{HashMap, HashSet};
 
@@ -76,8 +77,8 @@ struct Jwk {
 }
 
 impl KeySet {
-    /// Reads a document, leaving out keys that are of no use to us. `None` when no key is left, there
-    /// are more than 32, or two have one id.
+    /// Reads a document, leaving out keys that are of no use to us. `None` when no key is left,
+    /// there are more than 32, or two have one id.
     pub fn read(document: &[u8]) -> Option<Self> {
         let document: Document = strict_json::object(document)?;
         if document.keys.len() > KEYS_MAX || has_duplicates(&document.keys) {
