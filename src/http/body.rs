@@ -120,7 +120,7 @@ fn is_plain_json(headers: &HeaderMap) -> bool {
 }
 
 fn is_caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |&error| error.source()).any(|error| error.is::<E>())
+    std::iter::successors(Some(error), |&error| error.source()).any(<dyn Error>::is::<E>)
 }
 
 /// Garde's findings as codes instead of sentences; a validator of ours gives its own code as the message.
