@@ -56,7 +56,7 @@ where
     layers::wrap(routes, settings)
 }
 
-/// The OpenAPI 3.1 document of the same surface, for the file that is checked in.
+/// The `OpenAPI` 3.1 document of the same surface, for the file that is checked in.
 pub fn document<S>(api: OpenApiRouter<S>, root: OpenApiRouter<S>) -> utoipa::openapi::OpenApi
 where
     S: Clone + Send + Sync + 'static,

@@ -69,6 +69,10 @@ where
         let (line, column) = (error.line(), error.column());
         malformed(&format!("not acceptable as JSON at line {line}, column {column}"))
     })?;
+    // Serde would take an array for a struct, member by member.
+    if !value.is_object() {
+        return Err(malformed("the document is no object"));
+    }
     let document: T = serde_json::from_value(value).map_err(|error| {
         // Serde quotes what it found, except where it names a member of ours that is missing.
         let message = error.to_string();
@@ -86,12 +90,12 @@ where
 /// 400 `VALIDATION_FAILED` naming each field and what is wrong with it, never its content.
 pub fn validate<T: Validate<Context = ()>>(document: &T) -> Result<(), Problem> {
     let Err(report) = i18n::with_i18n(FieldCodes, || document.validate()) else { return Ok(()) };
-    Err(report
-        .into_inner()
-        .into_iter()
-        .fold(Problem::new(Code::ValidationFailed), |problem, (path, error)| {
-            problem.field(path.to_string(), error.message())
-        }))
+    let mut problem = Problem::new(Code::ValidationFailed);
+    for (path, error) in report.into_inner() {
+        problem = problem.field(path.to_string(), error.message());
+    }
+    problem.errors.sort_by(|one, other| one.field.cmp(&other.field));
+    Err(problem)
 }
 
 fn malformed(detail: &str) -> Problem {
@@ -116,7 +120,7 @@ fn is_plain_json(headers: &HeaderMap) -> bool {
 }
 
 fn is_caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |&error| error.source()).any(|error| error.is::<E>())
+    std::iter::successors(Some(error), |&error| error.source()).any(<dyn Error>::is::<E>)
 }
 
 /// Garde's findings as codes instead of sentences; a validator of ours gives its own code as the message.
@@ -218,7 +222,7 @@ mod tests {
         assert_eq!(problem.code, Code::ValidationFailed);
         let found: Vec<_> =
             problem.errors.iter().map(|error| (&*error.field, &*error.code)).collect();
-        assert_eq!(found, [("text", "TOO_LONG"), ("stars", "TOO_LARGE")]);
+        assert_eq!(found, [("stars", "TOO_LARGE"), ("text", "TOO_LONG")]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     pub retry_after: Option<Duration>,
     /// `WWW-Authenticate`, `DPoP-Nonce`, `Allow` …
-    pub headers: HeaderMap,
+    pub headers: Box<HeaderMap>,
     /// An upstream's own refusal, which replaces code and status.
     pub passed: Option<Box<Passed>>,
     /// Logged once with its whole chain, never shown.
@@ -104,7 +104,7 @@ impl Problem {
             detail: None,
             errors: Vec::new(),
             retry_after: None,
-            headers: HeaderMap::new(),
+            headers: Box::default(),
             passed: None,
             cause: None,
         }
@@ -193,7 +193,7 @@ impl Problem {
         let mut response = Response::new(Body::from(bytes));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
-        headers.extend(self.headers.clone());
+        headers.extend(HeaderMap::clone(&self.headers));
         headers.insert(header::CONTENT_TYPE, PROBLEM_JSON);
         let language = HeaderValue::from_static(context.language().tag());
         headers.insert(header::CONTENT_LANGUAGE, language);

@@ -33,9 +33,9 @@ struct Context {
 struct Trace {
     /// As received, or minted.
     echoed: String,
-    trace_id: String,
+    id: String,
     /// Our own span, the parent of what we cause.
-    span_id: String,
+    span: String,
     flags: String,
 }
 
@@ -64,13 +64,13 @@ impl RequestContext {
 
     /// 32 lower-case hexadecimal digits.
     pub fn trace_id(&self) -> &str {
-        &self.0.trace.trace_id
+        &self.0.trace.id
     }
 
     /// For calls this request causes: the client's trace, our span.
     pub fn traceparent(&self) -> String {
-        let Trace { trace_id, span_id, flags, .. } = &self.0.trace;
-        format!("00-{trace_id}-{span_id}-{flags}")
+        let Trace { id, span, flags, .. } = &self.0.trace;
+        format!("00-{id}-{span}-{flags}")
     }
 
     /// The raw path the client asked for, `/api` and all, without the query.
@@ -131,17 +131,17 @@ impl Trace {
         let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
         (well_formed && !zero(trace_id) && !zero(parent_id)).then(|| Self {
             echoed: value.to_owned(),
-            trace_id: trace_id.to_owned(),
-            span_id: span_id(),
+            id: trace_id.to_owned(),
+            span: span_id(),
             flags: flags.to_owned(),
         })
     }
 
     fn mint() -> Self {
-        let trace_id = format!("{:032x}", Ulid::generate().0);
-        let span_id = span_id();
-        let echoed = format!("00-{trace_id}-{span_id}-01");
-        Self { echoed, trace_id, span_id, flags: "01".to_owned() }
+        let id = format!("{:032x}", Ulid::generate().0);
+        let span = span_id();
+        let echoed = format!("00-{id}-{span}-01");
+        Self { echoed, id, span, flags: "01".to_owned() }
     }
 }
 

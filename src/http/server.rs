@@ -39,8 +39,8 @@ pub struct Settings {
     pub write_stall_timeout: Duration,
     /// Fields of a request's head.
     pub headers_max: usize,
-    /// Bytes buffered of a connection, and so of a request's head. At least 8 KiB.
-    pub buffer_size_max: usize,
+    /// Bytes of a request's head, and about what is buffered of a connection. At least 8 KiB.
+    pub head_size_max: usize,
     /// After shutdown began, for requests that are under way.
     pub drain_timeout: Duration,
 }
@@ -53,7 +53,7 @@ impl Default for Settings {
             head_read_timeout: Duration::from_secs(10),
             write_stall_timeout: Duration::from_secs(30),
             headers_max: 64,
-            buffer_size_max: 32 * 1024,
+            head_size_max: 32 * 1024,
             drain_timeout: Duration::from_secs(8),
         }
     }
@@ -165,7 +165,8 @@ async fn converse(accepted: Accepted, shared: Shared) {
         .timer(TokioTimer::new())
         .header_read_timeout(settings.head_read_timeout)
         .max_headers(settings.headers_max)
-        .max_buf_size(settings.buffer_size_max)
+        .max_header_size(settings.head_size_max)
+        .max_buf_size(settings.head_size_max)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {

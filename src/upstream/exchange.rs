@@ -95,7 +95,7 @@ pub(super) async fn attempt(
         Ok(Err(source)) => Err(lost(call, permit, source)),
         Ok(Ok(reply)) => judge(call, permit, reply),
     };
-    let outcome = result.as_ref().map_or_else(|failure| failure.label(), |_| "ok");
+    let outcome = result.as_ref().map_or_else(Failure::label, |_| "ok");
     histogram!(
         "bff_backoffice_upstream_request_duration_seconds",
         "upstream" => service.name(), "outcome" => outcome

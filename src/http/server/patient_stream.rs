@@ -1,9 +1,10 @@
-//! A stream whose writes fail when the other side takes nothing for too long.
+//! A stream whose writes fail when the other side takes nothing for too long, and which, when it is closed
+//! with bytes unread, swallows them first: a reset would take the last answer with it.
 
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -12,18 +13,34 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
+/// How long a closed stream swallows what still arrives.
+const LINGER: Duration = Duration::from_secs(1);
+/// Bytes swallowed at most.
+const LINGER_SIZE_MAX: usize = 1024 * 1024;
+
 pub(super) struct PatientStream<Stream> {
     inner: Stream,
     timeout: Duration,
     /// Runs while a write waits; kept for the next wait.
     patience: Pin<Box<Sleep>>,
     waiting: bool,
+    closing: Closing,
+}
+
+/// How far closing has come.
+#[derive(Clone, Copy)]
+enum Closing {
+    NotYet,
+    /// Our side is closed; nothing unread has been met.
+    Ours,
+    /// There were unread bytes: this many so far.
+    Swallowing(usize),
 }
 
 impl<Stream> PatientStream<Stream> {
     pub(super) fn new(inner: Stream, timeout: Duration) -> Self {
         let patience = Box::pin(tokio::time::sleep(timeout));
-        Self { inner, timeout, patience, waiting: false }
+        Self { inner, timeout, patience, waiting: false, closing: Closing::NotYet }
     }
 
     fn watch<T>(
@@ -43,6 +60,33 @@ impl<Stream> PatientStream<Stream> {
     }
 }
 
+impl<Stream: AsyncRead + Unpin> PatientStream<Stream> {
+    /// Ready when the other side has closed, when nothing was unread, or when it has been enough.
+    fn poll_swallow(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut space = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut space);
+            let read = Pin::new(&mut self.inner).poll_read(context, &mut buffer);
+            let before = match (read, self.closing) {
+                (Poll::Pending, Closing::Swallowing(_)) => {
+                    return self.patience.as_mut().poll(context).map(Ok);
+                }
+                (Poll::Pending | Poll::Ready(Err(_)), _) => return Poll::Ready(Ok(())),
+                (Poll::Ready(Ok(())), Closing::Swallowing(before)) => before,
+                (Poll::Ready(Ok(())), Closing::NotYet | Closing::Ours) => {
+                    self.patience.as_mut().reset(Instant::now() + LINGER);
+                    0
+                }
+            };
+            let swallowed = buffer.filled().len();
+            if swallowed == 0 || LINGER_SIZE_MAX < before + swallowed {
+                return Poll::Ready(Ok(()));
+            }
+            self.closing = Closing::Swallowing(before + swallowed);
+        }
+    }
+}
+
 impl<Stream: AsyncRead + Unpin> AsyncRead for PatientStream<Stream> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -53,7 +97,7 @@ impl<Stream: AsyncRead + Unpin> AsyncRead for PatientStream<Stream> {
     }
 }
 
-impl<Stream: AsyncWrite + Unpin> AsyncWrite for PatientStream<Stream> {
+impl<Stream: AsyncRead + AsyncWrite + Unpin> AsyncWrite for PatientStream<Stream> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -82,7 +126,11 @@ impl<Stream: AsyncWrite + Unpin> AsyncWrite for PatientStream<Stream> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(context)
+        if matches!(self.closing, Closing::NotYet) {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(context))?;
+            self.closing = Closing::Ours;
+        }
+        self.poll_swallow(context)
     }
 }
 
