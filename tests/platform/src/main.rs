@@ -26,7 +26,7 @@ enum Command {
 #[derive(Args)]
 struct Serve {
     /// Address to listen on.
-    #[arg(long, default_value = "127.0.0.1:8090", env = "SIMULATOR_LISTEN")]
+    #[arg(long, default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
     /// host:port of a Pub/Sub emulator or broker; without it nothing is published.
     #[arg(long, env = "PUBSUB_EMULATOR_HOST")]
