@@ -10,7 +10,7 @@ use crate::producer::Producer;
 pub struct Event {
     pub producer: Producer,
     /// `evt_…`; what consumers drop repeats by.
-    pub event_id: String,
+    pub id: String,
     /// `melmastoon.<service>.<aggregate>.<past-tense>.v<n>`.
     pub subject: String,
     /// None only for iam's platform-wide events.
@@ -56,25 +56,23 @@ fn body(event: &Event) -> Value {
 }
 
 fn iam(event: &Event) -> Value {
+    let is_security =
+        [".session.revoked.", ".locked."].iter().any(|part| event.subject.contains(part));
     json!({
-        "eventId": event.event_id,
+        "eventId": event.id,
         "subject": event.subject,
         "tenantId": event.tenant_id,
         "occurredAt": time(event),
         "payload": event.payload,
         "partitionKey": event.aggregate_id,
-        "idempotencyKey": event.event_id,
-        "class": if event.subject.contains(".session.revoked.") || event.subject.contains(".locked.") {
-            "security"
-        } else {
-            "operational"
-        },
+        "idempotencyKey": event.id,
+        "class": if is_security { "security" } else { "operational" },
     })
 }
 
 fn tenant(event: &Event) -> Value {
     json!({
-        "id": event.event_id,
+        "id": event.id,
         "type": event.subject,
         "subject": event.aggregate_id,
         "tenantId": event.tenant_id,
@@ -87,7 +85,7 @@ fn tenant(event: &Event) -> Value {
 /// The platform's common `EventEnvelope`.
 fn shared(event: &Event) -> Value {
     json!({
-        "eventId": event.event_id,
+        "eventId": event.id,
         "subject": event.subject,
         "version": version(event),
         "occurredAt": time(event),
@@ -101,7 +99,7 @@ fn shared(event: &Event) -> Value {
 
 fn inventory(event: &Event) -> Value {
     json!({
-        "eventId": event.event_id,
+        "eventId": event.id,
         "subject": event.subject,
         "aggregateKind": aggregate(event),
         "aggregateId": event.aggregate_id,
@@ -114,7 +112,7 @@ fn inventory(event: &Event) -> Value {
 
 fn pricing(event: &Event) -> Value {
     json!({
-        "id": event.event_id,
+        "id": event.id,
         "subject": event.subject,
         "specVersion": "1.0",
         "producer": format!("{}@1.0.0", event.producer.service()),
@@ -126,7 +124,7 @@ fn pricing(event: &Event) -> Value {
 
 fn housekeeping(event: &Event) -> Value {
     json!({
-        "id": event.event_id,
+        "id": event.id,
         "subject": event.subject,
         "tenantId": event.tenant_id,
         "occurredAt": time(event),
@@ -135,11 +133,11 @@ fn housekeeping(event: &Event) -> Value {
     })
 }
 
-/// CloudEvents 1.0, structured mode.
+/// `CloudEvents` 1.0, structured mode.
 fn billing(event: &Event) -> Value {
     json!({
         "specversion": "1.0",
-        "id": event.event_id,
+        "id": event.id,
         "source": format!("//{}", event.producer.service()),
         "type": event.subject,
         "subject": event.aggregate_id,
@@ -153,7 +151,7 @@ fn billing(event: &Event) -> Value {
 fn lock(event: &Event) -> Value {
     json!({
         "specversion": "1.0",
-        "id": event.event_id,
+        "id": event.id,
         "source": format!("//{}", event.producer.service()),
         "subject": event.subject,
         "type": event.subject,
@@ -166,7 +164,7 @@ fn lock(event: &Event) -> Value {
 fn ai_orchestrator(event: &Event) -> Value {
     json!({
         "specversion": "1.0",
-        "id": event.event_id,
+        "id": event.id,
         "source": format!("//{}", event.producer.service()),
         "subject": event.subject,
         "type": event.subject,
@@ -180,7 +178,7 @@ fn ai_orchestrator(event: &Event) -> Value {
 
 fn analytics(event: &Event) -> Value {
     json!({
-        "id": event.event_id,
+        "id": event.id,
         "subject": event.subject,
         "tenantId": event.tenant_id,
         "occurredAt": time(event),
@@ -191,7 +189,7 @@ fn analytics(event: &Event) -> Value {
 
 fn property(event: &Event) -> Value {
     json!({
-        "eventId": event.event_id,
+        "eventId": event.id,
         "eventType": event.subject,
         "aggregate": { "type": aggregate(event), "id": event.aggregate_id },
         "version": version(event),
@@ -203,7 +201,7 @@ fn property(event: &Event) -> Value {
 
 fn theme(event: &Event) -> Value {
     json!({
-        "eventId": event.event_id,
+        "eventId": event.id,
         "eventType": event.subject,
         "schema": format!("{}@{}", event.subject, version(event)),
         "tenantId": event.tenant_id,
@@ -237,7 +235,7 @@ fn attributes(event: &Event) -> Vec<(String, String)> {
             ("eventType", event.subject.clone()),
             ("tenantId", tenant_id),
             ("schemaVersion", version(event).to_string()),
-            ("idempotencyKey", event.event_id.clone()),
+            ("idempotencyKey", event.id.clone()),
         ],
         _ => vec![("subject", event.subject.clone()), ("tenantId", tenant_id)],
     };
@@ -260,4 +258,67 @@ fn version(event: &Event) -> u32 {
 /// The third segment of the subject, as in `melmastoon.inventory.allocation.confirmed.v1`.
 fn aggregate(event: &Event) -> &str {
     event.subject.split('.').nth(2).unwrap_or("unknown")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_producer_writes_id_subject_tenant_and_payload_where_the_platform_has_them() {
+        // (producer, id, subject, time, payload), as the platform's documents have them.
+        let members = [
+            (Producer::Iam, "eventId", "subject", "occurredAt", "payload"),
+            (Producer::Tenant, "id", "type", "time", "data"),
+            (Producer::Reservation, "eventId", "subject", "occurredAt", "payload"),
+            (Producer::Inventory, "eventId", "subject", "occurredAt", "payload"),
+            (Producer::Pricing, "id", "subject", "occurredAt", "data"),
+            (Producer::Housekeeping, "id", "subject", "occurredAt", "payload"),
+            (Producer::Maintenance, "id", "subject", "occurredAt", "payload"),
+            (Producer::Billing, "id", "type", "time", "data"),
+            (Producer::Lock, "id", "type", "time", "data"),
+            (Producer::AiOrchestrator, "id", "type", "time", "data"),
+            (Producer::Notification, "eventId", "subject", "occurredAt", "payload"),
+            (Producer::Sync, "eventId", "subject", "occurredAt", "payload"),
+            (Producer::Analytics, "id", "subject", "occurredAt", "payload"),
+            (Producer::Property, "eventId", "eventType", "occurredAt", "data"),
+            (Producer::Theme, "eventId", "eventType", "occurredAt", "payload"),
+        ];
+        assert_eq!(members.map(|row| row.0), Producer::ALL);
+        for (producer, id, subject, time, payload) in members {
+            let body = body(&happened(producer));
+            assert_eq!(body[id], "evt_A", "{producer}");
+            assert_eq!(body[subject], "melmastoon.x.thing.happened.v2", "{producer}");
+            assert_eq!(body[time], "2026-11-21T10:00:00.000Z", "{producer}");
+            assert_eq!(body[payload], json!({ "alertId": "alr_A" }), "{producer}");
+            let tenant_id = if producer == Producer::Billing { "tenantid" } else { "tenantId" };
+            assert_eq!(body[tenant_id], "tnt_A", "{producer}");
+        }
+    }
+
+    #[test]
+    fn ordering_keys_follow_the_producer() {
+        let keys = [
+            (Producer::Iam, "alr_A"),
+            (Producer::Tenant, "tnt_A"),
+            (Producer::Notification, "tnt_A:alr_A"),
+            (Producer::Property, "tnt_A|alr_A"),
+            (Producer::Theme, "tenant:tnt_A"),
+        ];
+        for (producer, key) in keys {
+            assert_eq!(message(&happened(producer)).ordering_key, key);
+        }
+    }
+
+    fn happened(producer: Producer) -> Event {
+        Event {
+            producer,
+            id: "evt_A".into(),
+            subject: "melmastoon.x.thing.happened.v2".into(),
+            tenant_id: Some("tnt_A".into()),
+            aggregate_id: "alr_A".into(),
+            occurred_at: "2026-11-21T10:00:00Z".parse().unwrap(),
+            payload: json!({ "alertId": "alr_A" }),
+        }
+    }
 }

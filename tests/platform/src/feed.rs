@@ -25,7 +25,7 @@ pub const SUGGESTION_WITHDRAWN: &str = "melmastoon.ai_orchestrator.suggestion.wi
 pub fn event(producer: Producer, subject: &str, tenant_id: &str, payload: Value) -> Event {
     Event {
         producer,
-        event_id: identifier::fresh("evt"),
+        id: identifier::fresh("evt"),
         subject: subject.into(),
         tenant_id: Some(tenant_id.into()),
         aggregate_id: aggregate_id(&payload),
@@ -111,7 +111,7 @@ pub fn fill(event: &mut Event) {
             "source": event.producer.service(),
             "raisedAt": at,
         }),
-        ALERT_ACKNOWLEDGED | ALERT_RESOLVED => json!({ "at": at }),
+        ALERT_ACKNOWLEDGED | ALERT_RESOLVED | SUGGESTION_WITHDRAWN => json!({ "at": at }),
         SUGGESTION_PROPOSED => json!({
             "suggestionId": identifier::fresh("sgn"),
             "category": "guest_handling",
@@ -124,7 +124,6 @@ pub fn fill(event: &mut Event) {
             "proposedAt": at,
             "expiresAt": event.occurred_at + chrono::Duration::hours(24),
         }),
-        SUGGESTION_WITHDRAWN => json!({ "at": at }),
         "melmastoon.iam.session.revoked.v1" => {
             json!({ "tenantId": event.tenant_id, "reason": "admin", "revokedAt": at })
         }

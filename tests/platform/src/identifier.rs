@@ -21,12 +21,11 @@ pub fn fresh(prefix: &str) -> String {
     format!("{prefix}_{}", Ulid::from_parts(now_ms, rand::random()))
 }
 
+/// The 32 characters of a ULID (Crockford's alphabet, in upper case).
+const ALPHABET: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
 /// Whether `text` is a tenant id: `tnt_` and a ULID in upper case.
 pub fn is_tenant_id(text: &str) -> bool {
-    text.strip_prefix("tnt_").is_some_and(|ulid| {
-        ulid.len() == 26
-            && ulid.bytes().all(|byte| {
-                matches!(byte, b'0'..=b'9' | b'A'..=b'H' | b'J' | b'K' | b'M' | b'N' | b'P'..=b'T' | b'V'..=b'Z')
-            })
-    })
+    text.strip_prefix("tnt_")
+        .is_some_and(|ulid| ulid.len() == 26 && ulid.chars().all(|c| ALPHABET.contains(c)))
 }

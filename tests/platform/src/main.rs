@@ -1,6 +1,6 @@
 //! The simulated platform as a process.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io::IsTerminal, net::SocketAddr, time::Duration};
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
@@ -36,7 +36,7 @@ enum Command {
 #[derive(Args)]
 struct Serve {
     /// Address to listen on.
-    #[arg(long, default_value = "127.0.0.1:8090", env = "SIMULATOR_LISTEN")]
+    #[arg(long, default_value = "127.0.0.1:8090")]
     listen: SocketAddr,
     /// host:port of a Pub/Sub emulator or broker; without it nothing is published.
     #[arg(long, env = "PUBSUB_EMULATOR_HOST")]
@@ -65,7 +65,11 @@ struct Serve {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     match Arguments::parse().command {
         Command::Serve(arguments) => serve(arguments).await,
         Command::Broker { listen } => broker(listen).await,

@@ -38,7 +38,7 @@ pub async fn handle(
     State(platform): State<Arc<Platform>>,
     Body(request): Body<Request>,
 ) -> Result<Json<Value>, Problem> {
-    let publisher = platform.publisher()?;
+    let pubsub = platform.publisher()?;
     let producer = Producer::parse(&request.producer).ok_or_else(|| unknown(&request.producer))?;
     if request.tenant_id.is_none() && producer != Producer::Iam {
         return Err(Problem::invalid("tenantId is missing; only iam has events without one"));
@@ -46,15 +46,15 @@ pub async fn handle(
     let raw = request.raw.clone();
     let mut event = event(producer, request)?;
     let published = if let Some(raw) = raw {
-        publisher.publish_message(producer, raw_message(&raw, &event)).await
+        pubsub.publish_message(producer, raw_message(&raw, &event)).await
     } else {
         feed::fill(&mut event);
         feed::take_in(&mut platform.world(), &event);
-        publisher.publish(&event).await
+        pubsub.publish(&event).await
     };
     let published = published.map_err(|error| refused(&error))?;
     Ok(Json(json!({
-        "eventId": event.event_id,
+        "eventId": event.id,
         "topic": published.topic,
         "messageId": published.message_id,
         "payload": event.payload,
@@ -69,7 +69,7 @@ fn event(producer: Producer, request: Request) -> Result<Event, Problem> {
     };
     Ok(Event {
         producer,
-        event_id: request.event_id.unwrap_or_else(|| identifier::fresh("evt")),
+        id: request.event_id.unwrap_or_else(|| identifier::fresh("evt")),
         subject: request.subject,
         tenant_id: request.tenant_id,
         aggregate_id: feed::aggregate_id(&payload),

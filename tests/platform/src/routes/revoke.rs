@@ -30,15 +30,15 @@ pub async fn handle(
     State(platform): State<Arc<Platform>>,
     Body(request): Body<Request>,
 ) -> Result<Json<Value>, Problem> {
-    let publisher = platform.publisher()?;
+    let pubsub = platform.publisher()?;
     let sessions = revoke(&mut platform.world().identity, &request)?;
     let mut revoked = Vec::with_capacity(sessions.len());
     for session in &sessions {
         let event = feed::session_revoked(session, &request.reason);
-        let published = publisher.publish(&event).await.map_err(|error| refused(&error))?;
+        let published = pubsub.publish(&event).await.map_err(|error| refused(&error))?;
         revoked.push(json!({
             "sessionId": session.id,
-            "eventId": event.event_id,
+            "eventId": event.id,
             "topic": published.topic,
             "messageId": published.message_id,
             "payload": event.payload,

@@ -33,7 +33,7 @@ pub fn answer(world: &mut World, request: &Request) -> Result<Answer, Problem> {
 fn card(world: &World, request: &Request, property: &Property) -> Value {
     let rooms =
         world.rooms.of_tenant(&request.tenant_id).filter(|room| room.property_id == property.id);
-    let room_types: BTreeSet<&str> = rooms.map(|room| room.room_type_id.as_str()).collect();
+    let room_types: BTreeSet<&str> = rooms.map(|room| room.type_id.as_str()).collect();
     let photo_id = property.id.replacen("ppt_", "pht_", 1);
     json!({
         "id": property.id,

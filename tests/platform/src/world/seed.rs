@@ -61,9 +61,9 @@ pub fn world(seed: u64, size: Size, now: DateTime<Utc>) -> World {
         random.set_stream(index as u64 + 1);
         let tenant = tenant(&mut random, index, size.devices_per_tenant);
         for property in &tenant.properties {
-            let mut site = Site { world: &mut world, tenant: &tenant, property, now };
-            properties::furnish(&mut site, &mut random);
-            inboxes::fill(&mut site, &mut random);
+            let mut place = Site { world: &mut world, tenant: &tenant, property, now };
+            properties::furnish(&mut place, &mut random);
+            inboxes::fill(&mut place, &mut random);
         }
         employ(&mut world.identity, &tenant);
         world.tenants.push(tenant);

@@ -13,7 +13,8 @@ pub struct Room {
     pub property_id: String,
     pub number: String,
     pub floor: u32,
-    pub room_type_id: String,
+    #[serde(rename = "roomTypeId")]
+    pub type_id: String,
     pub status: RoomStatus,
     pub occupied: bool,
 }

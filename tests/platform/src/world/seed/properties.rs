@@ -31,7 +31,7 @@ pub fn furnish(site: &mut Site<'_>, random: &mut ChaCha8Rng) {
             property_id: site.property.id.clone(),
             number: format!("{}{:02}", number / 20 + 1, number % 20 + 1),
             floor: number / 20 + 1,
-            room_type_id: room_types[random.random_range(0..room_types.len())].clone(),
+            type_id: room_types[random.random_range(0..room_types.len())].clone(),
             status: RoomStatus::Ready,
             occupied: false,
         };
@@ -126,7 +126,7 @@ fn reserve(
         guest_name: (*GUESTS.choose(random).expect("the list is not empty")).to_owned(),
         guest_id: seeded(random, "gst"),
         room_id: room.id.clone(),
-        room_type_id: room.room_type_id.clone(),
+        room_type_id: room.type_id.clone(),
         folio_id,
         arrival_date,
         departure_date,
