@@ -92,7 +92,8 @@ begin
         into v_fenced
         from claim c
         left join held h using (tenant_id, device_id, key)
-        where h.state is distinct from 'in_progress'
+        where h.state is null
+           or h.state = 'completed'
            or h.owner is distinct from c.owner
            or h.attempt is distinct from c.attempt;
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod inbox;
+mod ledger_append;
 mod ledger_roles;
 mod outbox;
 mod support;

@@ -2,4 +2,5 @@
 
 pub mod broker;
 pub mod database;
+pub mod ledger;
 pub mod wait;

@@ -1,0 +1,265 @@
+//! Sees one batch through: tries again where that is safe, finds the culprit, and finds out what a lost connection left behind.
+//!
+//! Trying again is safe after any failure: the versions and claims of a batch let it be recorded once at most. So
+//! when nobody knows whether a try was committed, the next one either records the batch or is refused by the first;
+//! a command refused then is looked for in the ledger before its caller hears of it.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::Rng;
+use sqlx::PgPool;
+use tokio::sync::watch;
+
+use super::{
+    append::{AppendError, Receipt, RecordedRef},
+    batch::{self, Outcomes},
+    idempotency::ClaimWrite,
+    sequencer::{Command, Settings},
+};
+
+/// What a failed call means for the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// Nothing was recorded; another try may succeed.
+    Passing,
+    /// The connection was lost before the answer: perhaps it was recorded.
+    InDoubt,
+    /// Nothing was recorded, and never will be while the culprit is in the batch.
+    Lasting,
+}
+
+/// Records the batch and answers each of its commands, whatever happens.
+pub(super) async fn run(
+    pool: &PgPool,
+    settings: &Settings,
+    head: &watch::Sender<i64>,
+    batch: Vec<Command>,
+) {
+    let mut in_doubt = false;
+    match record(pool, settings, &batch, &mut in_doubt).await {
+        Ok(outcomes) => answer_all(pool, head, batch, outcomes, in_doubt).await,
+        Err((Failure::Lasting, error)) if batch.len() == 1 => {
+            let outcomes = vec![Err(AppendError::Refused(Arc::new(error)))];
+            answer_all(pool, head, batch, outcomes, in_doubt).await;
+        }
+        Err((Failure::Lasting, error)) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                commands = batch.len(),
+                "a batch was refused; its commands are tried one by one"
+            );
+            for command in batch {
+                Box::pin(run(pool, settings, head, vec![command])).await;
+            }
+        }
+        Err((Failure::Passing | Failure::InDoubt, error)) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                commands = batch.len(),
+                "a batch could not be recorded"
+            );
+            metrics::counter!("bff_backoffice_ledger_append_failed_total")
+                .increment(batch.len().try_into().unwrap_or(u64::MAX));
+            let error = Arc::new(error);
+            for command in batch {
+                let error = Arc::clone(&error);
+                answer(
+                    command,
+                    Err(if in_doubt {
+                        AppendError::OutcomeUnknown(Some(error))
+                    } else {
+                        AppendError::Unavailable(error)
+                    }),
+                );
+            }
+        }
+    }
+}
+
+/// Tries until the database has an answer. `in_doubt` tells whether an earlier try may have been committed.
+async fn record(
+    pool: &PgPool,
+    settings: &Settings,
+    batch: &[Command],
+    in_doubt: &mut bool,
+) -> Result<Outcomes, (Failure, sqlx::Error)> {
+    let mut backoff = settings.backoff_max / 16;
+    for attempt in 1.. {
+        let error = match call(pool, settings.call_timeout, batch).await {
+            Ok(outcomes) => return Ok(outcomes),
+            Err(error) => error,
+        };
+        let failure = classify(&error);
+        *in_doubt |= failure == Failure::InDoubt;
+        if failure == Failure::Lasting || settings.attempts_max <= attempt {
+            return Err((failure, error));
+        }
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            attempt,
+            ?failure,
+            "a batch is tried again"
+        );
+        metrics::counter!("bff_backoffice_ledger_append_retried_total").increment(1);
+        tokio::time::sleep(jittered(backoff)).await;
+        backoff = (backoff * 2).min(settings.backoff_max);
+    }
+    unreachable!("the attempts are counted")
+}
+
+fn jittered(backoff: Duration) -> Duration {
+    backoff.mul_f64(rand::rng().random_range(0.5..1.0))
+}
+
+async fn call(
+    pool: &PgPool,
+    timeout: Duration,
+    batch: &[Command],
+) -> Result<Outcomes, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let commands: Vec<_> = batch.iter().map(|command| &command.prepared).collect();
+    let started = tokio::time::Instant::now();
+    let called = tokio::time::timeout(timeout, batch::append(&mut connection, &commands)).await;
+    metrics::histogram!("bff_backoffice_ledger_commit_duration_seconds")
+        .record(started.elapsed().as_secs_f64());
+    let outcomes = called.unwrap_or_else(|_| {
+        Err(sqlx::Error::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            "append_batch did not answer in time",
+        )))
+    });
+    if outcomes.as_ref().is_err_and(|error| classify(error) == Failure::InDoubt) {
+        // Somebody else's answer could still be on it.
+        connection.close_on_drop();
+    }
+    outcomes
+}
+
+fn classify(error: &sqlx::Error) -> Failure {
+    match error {
+        sqlx::Error::Database(error) => match error.code().as_deref() {
+            // Serialization failure, deadlock, lock not to be had, statement timeout.
+            Some("40001" | "40P01" | "55P03" | "57014") => Failure::Passing,
+            // The server is going away. It may have committed and not have got round to saying so.
+            Some("57P01" | "57P02" | "57P03" | "57P05") => Failure::InDoubt,
+            Some(code) if code.starts_with("08") => Failure::InDoubt,
+            // Out of connections, memory or disk; read-only while another becomes primary.
+            Some(code) if code.starts_with("53") || code == "25006" => Failure::Passing,
+            _ => Failure::Lasting,
+        },
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Failure::Passing,
+        sqlx::Error::Configuration(_)
+        | sqlx::Error::Encode(_)
+        | sqlx::Error::InvalidArgument(_) => Failure::Lasting,
+        _ => Failure::InDoubt,
+    }
+}
+
+async fn answer_all(
+    pool: &PgPool,
+    head: &watch::Sender<i64>,
+    batch: Vec<Command>,
+    outcomes: Outcomes,
+    in_doubt: bool,
+) {
+    for (command, mut outcome) in batch.into_iter().zip(outcomes) {
+        if in_doubt && let Err(refusal) = outcome {
+            outcome = match find(pool, &command).await {
+                Ok(Some(receipt)) => Ok(receipt),
+                Ok(None) => Err(refusal),
+                Err(error) => Err(AppendError::OutcomeUnknown(Some(Arc::new(error)))),
+            };
+        }
+        if let Ok(receipt) = &outcome {
+            head.send_if_modified(|head| {
+                let is_further = *head < receipt.position;
+                *head = receipt.position.max(*head);
+                is_further
+            });
+        }
+        answer(command, outcome);
+    }
+}
+
+/// A caller that has gone away needs no answer.
+fn answer(command: Command, outcome: Result<Receipt, AppendError>) {
+    let _gone = command.answer.send(outcome);
+}
+
+/// Where the command's events stand, if an earlier try of it was committed after all.
+async fn find(pool: &PgPool, command: &Command) -> Result<Option<Receipt>, sqlx::Error> {
+    let prepared = &command.prepared;
+    if prepared.events.is_empty() {
+        let claimed = find_claim(pool, command).await?;
+        return Ok(claimed.then(Receipt::default));
+    }
+    let mut events = Vec::with_capacity(prepared.events.len());
+    for event in &prepared.events {
+        let write = &prepared.writes[event.write];
+        let found = sqlx::query!(
+            r#"
+            select position, ledger_index
+            from event
+            where tenant_id = $1 and ledger = $2 and stream = $3 and stream_version = $4
+              and event_id = $5
+            "#,
+            prepared.tenant_id.as_str(),
+            write.ledger.name(),
+            write.stream.as_str(),
+            event.stream_version,
+            event.event_id.as_str(),
+        )
+        .fetch_optional(pool)
+        .await?;
+        // All of them are there or none is.
+        let Some(found) = found else { return Ok(None) };
+        events.push(RecordedRef {
+            event_id: event.event_id.clone(),
+            position: found.position,
+            ledger_index: found.ledger_index,
+            stream_version: event.stream_version,
+        });
+    }
+    Ok(Some(Receipt { position: events.last().map_or(0, |last| last.position), events }))
+}
+
+async fn find_claim(pool: &PgPool, command: &Command) -> Result<bool, sqlx::Error> {
+    let Some(claim) = &command.prepared.claim else { return Ok(false) };
+    let (owner, attempt, is_completed) = match claim {
+        ClaimWrite::Start { owner, .. } => (*owner, 1, false),
+        ClaimWrite::Complete { owner, attempt, .. } => (*owner, *attempt, true),
+        ClaimWrite::StartAndComplete { .. } => (command.prepared.claim_owner, 1, true),
+    };
+    let key = claim.key();
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+            select
+            from idempotency
+            where tenant_id = $1 and device_id = $2 and key = $3
+              and owner = $4 and attempt = $5 and (state = 'completed') = $6
+        ) as "exists!"
+        "#,
+        key.tenant_id.as_str(),
+        key.device_id.as_str(),
+        key.key.to_string(),
+        owner.to_string(),
+        attempt,
+        is_completed,
+    )
+    .fetch_one(pool)
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_answer_is_a_doubt_and_a_full_pool_is_not() {
+        let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        assert_eq!(classify(&lost), Failure::InDoubt);
+        assert_eq!(classify(&sqlx::Error::WorkerCrashed), Failure::InDoubt);
+        assert_eq!(classify(&sqlx::Error::PoolTimedOut), Failure::Passing);
+    }
+}
