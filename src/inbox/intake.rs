@@ -116,6 +116,7 @@ impl Intake {
         while let Some(batch) = self.next_batch(&mut subscription, shutdown).await? {
             self.take(topic, batch).await?;
         }
+        subscription.close().await;
         Ok(())
     }
 

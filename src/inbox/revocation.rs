@@ -89,6 +89,7 @@ where
     }
     // What has begun is brought to its end; each has its own deadline.
     while writing.next().await.is_some() {}
+    subscription.close().await;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! A crash repeats what was published after the last stored position; consumers drop what they have seen by `eventId` or `ledgerIndex`.
 
 mod cursor;
+mod declare;
 mod failure;
 mod lane;
 mod message;
@@ -20,7 +21,8 @@ use sqlx::PgPool;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::SharedClock, ledger::pools::Pools, pubsub::Pubsub};
+use super::{Ledger, pools::Pools};
+use crate::{clock::SharedClock, pubsub::Pubsub};
 
 pub use redrive::Redriven;
 
@@ -97,19 +99,22 @@ pub struct Relay {
     pubsub: Pubsub,
     settings: Settings,
     clock: SharedClock,
+    ledger: Ledger,
     head: watch::Receiver<i64>,
 }
 
 impl Relay {
-    /// `head` wakes the relay when this process has committed; others' commits are found by polling.
+    /// `ledger` takes the events that declare dead letters, and wakes the relay when this process has committed; others' commits are
+    /// found by polling.
     pub fn new(
+        ledger: Ledger,
         pools: &Pools,
         pubsub: Pubsub,
         settings: Settings,
         clock: SharedClock,
-        head: watch::Receiver<i64>,
     ) -> Self {
-        Self { pool: pools.relay().clone(), pubsub, settings, clock, head }
+        let head = ledger.head();
+        Self { pool: pools.relay().clone(), pubsub, settings, clock, ledger, head }
     }
 
     /// Waits until no other instance relays, then relays, until `shutdown`.

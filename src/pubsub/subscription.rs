@@ -1,18 +1,24 @@
 //! Taking messages from one subscription, each acknowledged by hand.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
 use google_cloud_pubsub::{
     client::Subscriber,
-    subscriber::{MessageStream, handler::Handler},
+    subscriber::{MessageStream, ShutdownBehavior, handler::Handler},
 };
+use tokio::time::timeout;
 
 use super::PubsubError;
 
 /// Messages that may be with us unacknowledged, before the broker holds back.
 const OUTSTANDING_MAX: i64 = 1_024;
 const OUTSTANDING_BYTES_MAX: i64 = 32 * 1024 * 1024;
+/// How long a message stays with a puller that has vanished: the client extends the lease of what is at work, and the broker takes back
+/// the rest after this. Google's emulator hands messages even to a stream that has ended, which costs them this long.
+const LEASE_EXTENSION: Duration = Duration::from_secs(10);
+/// How long the end of a pull may take; the whole service has 8 s.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running pull of one subscription. Dropping it gives back what was not acknowledged.
 #[derive(Debug)]
@@ -36,6 +42,8 @@ impl Subscription {
             .subscribe(path)
             .set_max_outstanding_messages(OUTSTANDING_MAX)
             .set_max_outstanding_bytes(OUTSTANDING_BYTES_MAX)
+            .set_max_lease_extension(LEASE_EXTENSION)
+            .set_shutdown_behavior(ShutdownBehavior::NackImmediately)
             .build();
         Self { name: name.to_owned(), stream }
     }
@@ -59,6 +67,19 @@ impl Subscription {
             data: message.data,
             handler,
         }))
+    }
+}
+
+impl Subscription {
+    /// Ends the pull: sends the acknowledgments that are given and gives everything else back. Waits [`CLOSE_TIMEOUT`] at most; what
+    /// is not sent by then comes again.
+    pub async fn close(self) {
+        if timeout(CLOSE_TIMEOUT, self.stream.shutdown_token().shutdown()).await.is_err() {
+            tracing::warn!(
+                subscription = self.name,
+                "acknowledgments are not sent in time and messages will come again"
+            );
+        }
     }
 }
 

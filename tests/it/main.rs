@@ -14,6 +14,7 @@ mod architecture;
 mod end_to_end;
 mod http_server;
 mod http_surface;
+mod inbox;
 mod ledger_append;
 mod ledger_roles;
 mod outbox;

@@ -9,9 +9,9 @@ use sqlx::PgPool;
 use tokio::time::Instant;
 
 use super::{
+    super::SHARD,
     RelayError,
     parked::{self, Changes},
-    pending::SHARD,
 };
 
 /// The right to move the cursor, until somebody else takes it.

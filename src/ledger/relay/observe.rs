@@ -1,9 +1,6 @@
 //! What operators see of the relay: how far it is behind, and what it cannot publish.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
-
-use super::{RelayError, pending::SHARD};
 
 pub(super) struct Gauges {
     /// Events that are committed and not yet settled.
@@ -14,17 +11,6 @@ pub(super) struct Gauges {
     /// Parked keys that need a person.
     pub stuck_keys: usize,
     pub now: DateTime<Utc>,
-}
-
-/// The shard's last position, 0 when the ledger is empty.
-///
-/// # Errors
-/// When the database fails.
-pub(super) async fn head(pool: &PgPool) -> Result<i64, RelayError> {
-    let position = sqlx::query_scalar!("select position from ledger_head where shard = $1", SHARD)
-        .fetch_optional(pool)
-        .await?;
-    Ok(position.unwrap_or_default())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats; counts stay far below 2^52")]

@@ -4,9 +4,7 @@ use chrono::{DateTime, Utc};
 use events::{Ledger, TenantId};
 use sqlx::PgPool;
 
-use super::RelayError;
-
-pub(super) const SHARD: i32 = 0;
+use super::{super::SHARD, RelayError};
 
 /// What Pub/Sub keeps in order: one ledger of one tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -41,7 +39,7 @@ impl Place {
     }
 }
 
-/// A recorded event with the bytes that were hashed.
+/// A recorded event with the bytes that were hashed, parsed no further than its key: one that is malformed must hold up its key alone.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
     pub key: Key,

@@ -8,8 +8,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    super::read,
     Relay, RelayError,
     cursor::Held,
+    declare,
     failure::Failure,
     lane::{Lane, Progress},
     message, observe,
@@ -40,6 +42,9 @@ pub(super) struct Turn<'a> {
     bytes: usize,
     answers: FuturesUnordered<BoxFuture<'static, Answer>>,
     retries: FuturesUnordered<BoxFuture<'static, (Key, Result<Retry, RelayError>)>>,
+    /// Dead letters may be without the event that declares them.
+    is_undeclared: bool,
+    declarations: FuturesUnordered<BoxFuture<'static, Result<bool, RelayError>>>,
     /// When the broker last took something.
     answered_at: Instant,
 }
@@ -76,6 +81,8 @@ impl<'a> Turn<'a> {
             bytes: 0,
             answers: FuturesUnordered::new(),
             retries: FuturesUnordered::new(),
+            is_undeclared: true,
+            declarations: FuturesUnordered::new(),
             answered_at: Instant::now(),
         })
     }
@@ -108,6 +115,7 @@ impl<'a> Turn<'a> {
                 () = shutdown.cancelled() => return Ok(()),
                 Some(answer) = self.answers.next() => self.note(answer)?,
                 Some((key, retry)) = self.retries.next() => self.note_retry(&key, retry?),
+                Some(is_complete) = self.declarations.next() => self.is_undeclared |= !is_complete?,
                 _ = save.tick() => {
                     if self.has_news() || self.held.is_aging() {
                         self.save().await?;
@@ -277,10 +285,10 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Sets the gauges, and makes the keys due that an operator wants tried.
+    /// Sets the gauges, declares dead letters, and makes the keys due that an operator wants tried.
     async fn observe(&mut self) -> Result<(), RelayError> {
         let now = self.relay.clock.now();
-        let head = observe::head(&self.relay.pool).await?;
+        let head = read::head(&self.relay.pool).await?;
         let stuck_from = self.relay.settings.attempts_max;
         observe::set(observe::Gauges {
             depth: head - self.window.settled(),
@@ -289,6 +297,10 @@ impl<'a> Turn<'a> {
             stuck_keys: self.lanes.values().filter(|l| l.parked.attempts >= stuck_from).count(),
             now,
         });
+        if self.is_undeclared && self.declarations.is_empty() {
+            self.is_undeclared = false;
+            self.declarations.push(Box::pin(declare::all(self.relay.clone())));
+        }
         if self.lanes.is_empty() {
             return Ok(());
         }
@@ -311,6 +323,8 @@ impl<'a> Turn<'a> {
         }
         let lease = self.relay.settings.lease;
         let save = self.held.save(&self.relay.pool, self.window.settled(), &changes);
-        timeout(lease, save).await.map_err(|_| RelayError::Timeout)?
+        timeout(lease, save).await.map_err(|_| RelayError::Timeout)??;
+        self.is_undeclared |= !changes.given_up.is_empty();
+        Ok(())
     }
 }
