@@ -4,4 +4,6 @@
 
 mod ledger_append;
 mod ledger_roles;
+mod ledger_torture;
 mod support;
+mod tenant_isolation;

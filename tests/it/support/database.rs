@@ -64,6 +64,20 @@ impl TestDatabase {
         Pools::connect(&self.settings).expect("the URL is one of Postgres")
     }
 
+    /// `host:port` of the server, for a proxy.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.admin.get_host(), self.admin.get_port())
+    }
+
+    /// Pools of `max` connections a role that enter through `address`.
+    pub fn pools_through(&self, address: std::net::SocketAddr, max: u32) -> Pools {
+        let user = Role::App.name();
+        let mut settings =
+            Settings::new(format!("postgres://{user}@{address}/{}", self.name).into());
+        settings.pool_max = max;
+        Pools::connect(&settings).expect("the URL is one of Postgres")
+    }
+
     /// A connection under any runtime role.
     pub async fn connect_as(&self, role: Role) -> PgConnection {
         let options = self.settings.connect_options(role).expect("the URL is one of Postgres");
