@@ -241,6 +241,7 @@ fn check(append: &Append) -> Result<(), AppendError> {
     Ok(())
 }
 
+#[derive(Clone, Copy)]
 struct EventPlace<'a> {
     tenant_id: &'a TenantId,
     ledger: Ledger,
@@ -301,14 +302,13 @@ async fn seal(
     let (Some(personal), Some(subject_id)) = (&event.personal, &event.subject) else {
         return Ok(None);
     };
-    let key = match keyring.cached(tenant_id, subject_id).await {
-        Some(key) => key,
-        None => {
-            let mut transaction = pools.begin(tenant_id).await.map_err(PersonalError::from)?;
-            let key = keyring.find_or_create(&mut transaction, tenant_id, subject_id).await?;
-            transaction.commit().await.map_err(PersonalError::from)?;
-            key
-        }
+    let key = if let Some(key) = keyring.cached(tenant_id, subject_id).await {
+        key
+    } else {
+        let mut transaction = pools.begin(tenant_id).await.map_err(PersonalError::from)?;
+        let key = keyring.find_or_create(&mut transaction, tenant_id, subject_id).await?;
+        transaction.commit().await.map_err(PersonalError::from)?;
+        key
     };
     let place = Place { tenant_id, stream, event_id: &event.event_id, subject_id };
     Ok(Some(key.seal(place, &canonical(personal)?)?))

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use events::OperatorId;
 use sqlx::PgConnection;
 
 use super::{
@@ -219,7 +220,7 @@ impl<'a> Events<'a> {
                 events.schema_version.push(event.schema_version);
                 events.body.push(&event.body);
                 events.personal.push(event.personal.as_deref());
-                events.subject.push(event.subject.as_ref().map(|subject| subject.as_str()));
+                events.subject.push(event.subject.as_ref().map(OperatorId::as_str));
                 events.metadata.push(&event.metadata);
                 events.occurred_at.push(event.occurred_at);
                 events.leaf_start.push(&event.leaf.start);

@@ -20,7 +20,7 @@ const KEY_ID_BYTES: usize = 16;
 /// Keys kept unwrapped, per instance.
 const CACHED_KEYS_MAX: u64 = 10_000;
 /// How long after an erasure an instance may still read, or write under, the erased key.
-pub const ERASURE_DELAY_MAX: Duration = Duration::from_secs(60);
+pub const ERASURE_DELAY_MAX: Duration = Duration::from_mins(1);
 
 /// Why personal fields could not be written or read.
 #[derive(Debug, thiserror::Error)]

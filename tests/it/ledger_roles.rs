@@ -103,7 +103,7 @@ async fn no_role_can_change_truncate_or_drop_what_is_recorded() {
 }
 
 #[tokio::test]
-async fn not_even_the_owner_or_a_superuser_changes_what_is_recorded_by_mistake() {
+async fn not_even_a_superuser_or_the_owner_changes_what_is_recorded_by_mistake() {
     let database = TestDatabase::create().await;
     let mut superuser = database.superuser().await;
     sqlx::raw_sql(
@@ -127,6 +127,12 @@ async fn not_even_the_owner_or_a_superuser_changes_what_is_recorded_by_mistake()
         let done = sqlx::raw_sql(statement).execute(&mut superuser).await;
         assert!(done.unwrap_err().to_string().contains("append-only"), "{statement}");
     }
+    // The owner has no policy: it does not even see what it would change.
+    let mut owner = database.owner().await;
+    let changed = sqlx::raw_sql("update event set body = 'x'").execute(&mut owner).await.unwrap();
+    assert_eq!(changed.rows_affected(), 0);
+    let truncated = sqlx::raw_sql("truncate event").execute(&mut owner).await;
+    assert!(truncated.unwrap_err().to_string().contains("append-only"));
 }
 
 #[tokio::test]
