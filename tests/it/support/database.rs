@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use backoffice::{
     database::{self, MIGRATIONS, Role, Settings},
-    ledger::pools::Pools,
+    ledger::{leaf, pools::Pools},
 };
 use chrono::{Datelike, Utc};
 use secrecy::SecretString;
@@ -186,7 +186,7 @@ fn template_name() -> String {
     for migration in MIGRATIONS.iter() {
         hash.update(&migration.checksum);
     }
-    let hash: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash = leaf::hex(&hash.finalize()[..8]);
     format!("it_template_{}_{:02}_{hash}", now.year(), now.month())
 }
 
