@@ -10,6 +10,7 @@ pub mod lint;
 pub mod partitions;
 pub mod personal;
 pub mod pools;
+mod prepare;
 pub mod read;
 mod sequencer;
 pub mod streams;
@@ -43,7 +44,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Starts the sequencer on `tracker`. After `shutdown` it answers what it has accepted and ends.
+    /// Starts the sequencer on `tracker`. After `shutdown` it answers what it has accepted and
+    /// ends.
     pub fn start(
         pools: Pools,
         settings: Settings,
@@ -68,11 +70,12 @@ impl Ledger {
         if append.writes.is_empty() && append.claim.is_none() {
             return Ok(Receipt::default());
         }
-        let prepared = append::prepare(append, &self.pools, &self.keyring).await?;
+        let prepared = prepare::prepare(append, &self.pools, &self.keyring).await?;
         self.queue.append(prepared).await
     }
 
-    /// The events of one stream, oldest first; none when it does not exist. Erased personal fields are absent.
+    /// The events of one stream, oldest first; none when it does not exist. Erased personal fields
+    /// are absent.
     ///
     /// # Errors
     /// [`ReadError`]; a stream is read whole or not at all.
@@ -92,8 +95,9 @@ impl Ledger {
         idempotency::read(&self.pools, claim).await
     }
 
-    /// Makes `owner` the owner of a claim whose lease is over, and returns the attempt's number; `None` when
-    /// the lease is not over, the command has completed, or there is no such claim. Database time decides.
+    /// Makes `owner` the owner of a claim whose lease is over, and returns the attempt's number;
+    /// `None` when the lease is not over, the command has completed, or there is no such claim.
+    /// Database time decides.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -105,7 +109,8 @@ impl Ledger {
         idempotency::take_over(&self.pools, claim, owner, self.settings.claim_lease).await
     }
 
-    /// Erases a person's personal fields from the ledger for good; true when there were any. Every proof stays valid.
+    /// Erases a person's personal fields from the ledger for good; true when there were any. Every
+    /// proof stays valid.
     ///
     /// Other instances may still read them for [`personal::ERASURE_DELAY_MAX`].
     ///
@@ -121,7 +126,8 @@ impl Ledger {
         Ok(erased)
     }
 
-    /// The highest position this instance has committed: wakes its readers. Others they find by polling.
+    /// The highest position this instance has committed: wakes its readers. Others they find by
+    /// polling.
     pub fn head(&self) -> watch::Receiver<i64> {
         self.head.clone()
     }

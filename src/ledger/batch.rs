@@ -8,8 +8,9 @@ use sqlx::PgConnection;
 
 use super::{
     SHARD,
-    append::{AppendError, Prepared, Receipt, RecordedRef},
+    append::{AppendError, Receipt, RecordedRef},
     idempotency::ClaimWrite,
+    prepare::Prepared,
 };
 
 /// What the database made of each command of a batch, in the batch's order.

@@ -1,4 +1,5 @@
-//! Follows the whole ledger, page by page, each in its own transaction: for the relay, the projector and the sealer.
+//! Follows the whole ledger, page by page, each in its own transaction: for the relay, the
+//! projector and the sealer.
 
 use chrono::{DateTime, Utc};
 use events::{EventId, InvalidId, Ledger, StreamId, TenantId};
@@ -6,8 +7,8 @@ use sqlx::PgPool;
 
 use super::{
     SHARD,
-    append::LEAF_VERSION,
     leaf::{Leaf, hex_sha256, time},
+    prepare::LEAF_VERSION,
 };
 
 /// An event as it is stored.
@@ -27,7 +28,8 @@ pub struct StoredEvent {
     pub event_id: EventId,
     pub kind: String,
     pub schema_version: u32,
-    /// Canonical JSON of the data without personal fields: what the proof covers and Pub/Sub gets, byte for byte.
+    /// Canonical JSON of the data without personal fields: what the proof covers and Pub/Sub gets,
+    /// byte for byte.
     pub body: Vec<u8>,
     /// Canonical JSON of [`events::Metadata`].
     pub metadata: Vec<u8>,
@@ -43,7 +45,8 @@ pub struct StoredEvent {
 pub enum TailError {
     #[error("the ledger cannot be read")]
     Database(#[from] sqlx::Error),
-    /// An event was removed, or the ledger was restored to another state. Nobody may go on: this is an alarm, not a wait.
+    /// An event was removed, or the ledger was restored to another state. Nobody may go on: this is
+    /// an alarm, not a wait.
     #[error("position {expected} is missing, {found} comes next")]
     Gap { expected: i64, found: i64 },
     #[error("position {position} does not parse")]
@@ -61,7 +64,8 @@ pub enum CorruptEvent {
     Json(#[from] serde_json::Error),
 }
 
-/// The events after `after` (0 for all), oldest first, at most `limit`; none when the reader has caught up.
+/// The events after `after` (0 for all), oldest first, at most `limit`; none when the reader has
+/// caught up.
 ///
 /// `pool` is that of a role that may read all tenants' events: relay, project, seal or jobs.
 ///
@@ -108,7 +112,8 @@ pub async fn head(pool: &PgPool) -> Result<i64, sqlx::Error> {
 }
 
 impl StoredEvent {
-    /// The leaf hash of what is stored. Another one than `leaf_hash` means that somebody changed the event.
+    /// The leaf hash of what is stored. Another one than `leaf_hash` means that somebody changed
+    /// the event.
     pub fn recompute_leaf_hash(&self) -> [u8; 32] {
         Leaf {
             v: LEAF_VERSION,

@@ -143,7 +143,8 @@ async fn write_at_random(ledger: Ledger, seed: u64) -> Written {
     written
 }
 
-/// Calls the function as a writer would and takes it back, while others wait behind its locks; returns how often.
+/// Calls the function as a writer would and takes it back, while others wait behind its locks;
+/// returns how often.
 async fn roll_back(append: PgConnectOptions, is_done: Arc<AtomicBool>) -> u32 {
     let mut random = StdRng::from_os_rng();
     let mut rolled_back = 0;

@@ -188,7 +188,8 @@ async fn a_connection_never_carries_one_tenant_to_the_next() {
                     assert_eq!(code(failed), "22012");
                 }
                 3 => {
-                    // Polled once and dropped: the statement is on its way when its caller gives up.
+                    // Polled once and dropped: the statement is on its way when its caller gives
+                    // up.
                     let mut sleeping =
                         Box::pin(sqlx::raw_sql("select pg_sleep(0.01)").execute(&mut *transaction));
                     assert!((&mut sleeping).now_or_never().is_none());

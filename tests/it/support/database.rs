@@ -129,7 +129,8 @@ fn url(server: &PgConnectOptions, user: &str, database: &str) -> SecretString {
     format!("postgres://{user}@{host}:{port}/{database}").into()
 }
 
-/// The template's name says what is in it: the migrations, and the month, which decides the partitions.
+/// The template's name says what is in it: the migrations, and the month, which decides the
+/// partitions.
 async fn ensure_template(admin: &PgConnectOptions, connection: &mut PgConnection) -> String {
     let name = template_name();
     if exists(connection, &name).await {

@@ -1,4 +1,5 @@
-//! A TCP proxy that can lose a server's answer: what was asked has happened, and nobody hears of it.
+//! A TCP proxy that can lose a server's answer: what was asked has happened, and nobody hears of
+//! it.
 
 use std::{
     net::SocketAddr,
