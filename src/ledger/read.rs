@@ -76,8 +76,8 @@ pub async fn tail(pool: &PgPool, after: i64, limit: u32) -> Result<Vec<StoredEve
         EventRow,
         r#"
         select
-            tenant_id, ledger, period, ledger_index, position, stream, stream_version, event_id, kind,
-            schema_version, body, metadata, personal, occurred_at, recorded_at, leaf_hash
+            tenant_id, ledger, period, ledger_index, position, stream, stream_version, event_id,
+            kind, schema_version, body, metadata, personal, occurred_at, recorded_at, leaf_hash
         from event
         where shard = $1 and $2 < position
         order by position

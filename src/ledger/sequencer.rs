@@ -199,11 +199,12 @@ impl Sequencer {
             if !is_open && self.pending.is_empty() && self.in_flight.is_empty() {
                 return;
             }
+            let has_room = self.pending.len() < self.settings.queue_max;
             tokio::select! {
                 Some(done) = self.in_flight.join_next_with_id() => {
                     self.release(done.map_or_else(|error| error.id(), |(id, ())| id));
                 }
-                command = self.queue.recv(), if is_open && self.pending.len() < self.settings.queue_max => {
+                command = self.queue.recv(), if is_open && has_room => {
                     match command {
                         Some(command) => self.pending.push_back(command),
                         None => is_open = false,
