@@ -19,9 +19,11 @@ pub struct Settings {
     pub owner_url: Option<SecretString>,
     /// Connections a role may hold open, per instance. At least 1.
     pub pool_max: u32,
-    /// How long a caller waits for a free connection before it is told that the database is unavailable.
+    /// How long a caller waits for a free connection before it is told that the database is
+    /// unavailable.
     pub acquire_timeout: Duration,
-    /// Passwords of roles that do not share the one in `url`. A role without either enters without a password.
+    /// Passwords of roles that do not share the one in `url`. A role without either enters without
+    /// a password.
     pub role_passwords: HashMap<Role, SecretString>,
 }
 
@@ -52,7 +54,8 @@ impl Settings {
     }
 }
 
-/// Who enters the database at run time. Each has one job and the least privilege for it (`migrations/roles.toml`).
+/// Who enters the database at run time. Each has one job and the least privilege for it
+/// (`migrations/roles.toml`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Requests: the rows of their own tenant.
@@ -109,7 +112,8 @@ pub enum MigrateError {
     Connection(#[from] sqlx::Error),
 }
 
-/// Runs the migrations that are missing and creates the ledger's partitions, as the owner. Safe to repeat, and to run twice at once.
+/// Runs the migrations that are missing and creates the ledger's partitions, as the owner. Safe to
+/// repeat, and to run twice at once.
 ///
 /// # Errors
 /// [`MigrateError`]; each migration is there whole or not at all.

@@ -10,6 +10,7 @@ pub mod lint;
 pub mod partitions;
 pub mod personal;
 pub mod pools;
+mod prepare;
 pub mod read;
 pub mod relay;
 mod sequencer;
@@ -44,7 +45,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Starts the sequencer on `tracker`. After `shutdown` it answers what it has accepted and ends.
+    /// Starts the sequencer on `tracker`. After `shutdown` it answers what it has accepted and
+    /// ends.
     pub fn start(
         pools: Pools,
         settings: Settings,
@@ -69,11 +71,12 @@ impl Ledger {
         if append.writes.is_empty() && append.claim.is_none() {
             return Ok(Receipt::default());
         }
-        let prepared = append::prepare(append, &self.pools, &self.keyring).await?;
+        let prepared = prepare::prepare(append, &self.pools, &self.keyring).await?;
         self.queue.append(prepared).await
     }
 
-    /// The events of one stream, oldest first; none when it does not exist. Erased personal fields are absent.
+    /// The events of one stream, oldest first; none when it does not exist. Erased personal fields
+    /// are absent.
     ///
     /// # Errors
     /// [`ReadError`]; a stream is read whole or not at all.
@@ -93,8 +96,9 @@ impl Ledger {
         idempotency::read(&self.pools, claim).await
     }
 
-    /// Makes `owner` the owner of a claim whose lease is over, and returns the attempt's number; `None` when
-    /// the lease is not over, the command has completed, or there is no such claim. Database time decides.
+    /// Makes `owner` the owner of a claim whose lease is over, and returns the attempt's number;
+    /// `None` when the lease is not over, the command has completed, or there is no such claim.
+    /// Database time decides.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -106,7 +110,8 @@ impl Ledger {
         idempotency::take_over(&self.pools, claim, owner, self.settings.claim_lease).await
     }
 
-    /// Erases a person's personal fields from the ledger for good; true when there were any. Every proof stays valid.
+    /// Erases a person's personal fields from the ledger for good; true when there were any. Every
+    /// proof stays valid.
     ///
     /// Other instances may still read them for [`personal::ERASURE_DELAY_MAX`].
     ///
@@ -122,7 +127,8 @@ impl Ledger {
         Ok(erased)
     }
 
-    /// The highest position this instance has committed: wakes its readers. Others they find by polling.
+    /// The highest position this instance has committed: wakes its readers. Others they find by
+    /// polling.
     pub fn head(&self) -> watch::Receiver<i64> {
         self.head.clone()
     }

@@ -47,7 +47,8 @@ from pg_proc p
 join pg_namespace n on n.oid = p.pronamespace
 where p.prosecdef
   and n.nspname !~ '^(pg_|information_schema$)'
-  and p.oid is distinct from to_regprocedure('maintenance.ensure_event_partition(text, text)')
+  and (n.nspname, p.proname, pg_get_function_identity_arguments(p.oid))
+      <> ('maintenance', 'ensure_event_partition', 'p_ledger text, p_period text')
 union all
 -- L7 a runtime role that no policy holds
 select 'L7 role_bypass', r.rolname::text

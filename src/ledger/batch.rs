@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use events::OperatorId;
 use sqlx::PgConnection;
 
 use super::{
     SHARD,
-    append::{AppendError, Prepared, Receipt, RecordedRef},
+    append::{AppendError, Receipt, RecordedRef},
     idempotency::ClaimWrite,
+    prepare::Prepared,
 };
 
 /// What the database made of each command of a batch, in the batch's order.
@@ -219,7 +221,7 @@ impl<'a> Events<'a> {
                 events.schema_version.push(event.schema_version);
                 events.body.push(&event.body);
                 events.personal.push(event.personal.as_deref());
-                events.subject.push(event.subject.as_ref().map(|subject| subject.as_str()));
+                events.subject.push(event.subject.as_ref().map(OperatorId::as_str));
                 events.metadata.push(&event.metadata);
                 events.occurred_at.push(event.occurred_at);
                 events.leaf_start.push(&event.leaf.start);

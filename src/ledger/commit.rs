@@ -1,8 +1,10 @@
-//! Sees one batch through: tries again where that is safe, finds the culprit, and finds out what a lost connection left behind.
+//! Sees one batch through: tries again where that is safe, finds the culprit, and finds out what a
+//! lost connection left behind.
 //!
-//! Trying again is safe after any failure: the versions and claims of a batch let it be recorded once at most. So
-//! when nobody knows whether a try was committed, the next one either records the batch or is refused by the first;
-//! a command refused then is looked for in the ledger before its caller hears of it.
+//! Trying again is safe after any failure: the versions and claims of a batch let it be recorded
+//! once at most. So when nobody knows whether a try was committed, the next one either records the
+//! batch or is refused by the first; a command refused then is looked for in the ledger before its
+//! caller hears of it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -76,7 +78,8 @@ pub(super) async fn run(
     }
 }
 
-/// Tries until the database has an answer. `in_doubt` tells whether an earlier try may have been committed.
+/// Tries until the database has an answer. `in_doubt` tells whether an earlier try may have been
+/// committed.
 async fn record(
     pool: &PgPool,
     settings: &Settings,

@@ -1,4 +1,5 @@
-//! The ledger as the event store of `cqrs-es`, for one request: it knows the tenant, the claim and where the receipt goes.
+//! The ledger as the event store of `cqrs-es`, for one request: it knows the tenant, the claim and
+//! where the receipt goes.
 
 use std::{
     collections::HashMap,
@@ -112,8 +113,8 @@ impl<A: Aggregate> AggregateContext<A> for TenantContext<A> {
     }
 }
 
-/// Errors: a conflict is `AggregateConflict`; what the database or its content is to blame for carries a [`ReadError`] or
-/// [`AppendError`] as its source, for the caller to downcast.
+/// Errors: a conflict is `AggregateConflict`; what the database or its content is to blame for
+/// carries a [`ReadError`] or [`AppendError`] as its source, for the caller to downcast.
 impl<A> EventStore<A> for TenantStore<A>
 where
     A: Aggregate,
@@ -160,7 +161,8 @@ where
         Ok(context)
     }
 
-    /// The framework's own metadata map comes back in the envelopes and is not stored: [`Metadata`] is.
+    /// The framework's own metadata map comes back in the envelopes and is not stored: [`Metadata`]
+    /// is.
     async fn commit(
         &self,
         events: Vec<A::Event>,

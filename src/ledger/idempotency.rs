@@ -1,4 +1,5 @@
-//! Table `idempotency`: what a client's `X-Idempotency-Key` stands for. Reads are from the primary: a stale miss would run a command twice.
+//! Table `idempotency`: what a client's `X-Idempotency-Key` stands for. Reads are from the primary:
+//! a stale miss would run a command twice.
 
 use std::time::Duration;
 

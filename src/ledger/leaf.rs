@@ -4,12 +4,15 @@ use aws_lc_rs::digest;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-/// The first byte of what is hashed to a leaf (RFC 6962 §2.1), so that no inner node can pass for one.
+/// The first byte of what is hashed to a leaf (RFC 6962 §2.1), so that no inner node can pass for
+/// one.
 const LEAF_PREFIX: u8 = 0x00;
-/// Where the time stands in the canonical text. No other member can contain this: its quotes would be escaped.
+/// Where the time stands in the canonical text. No other member can contain this: its quotes would
+/// be escaped.
 const TIME_MEMBER: &str = "\"recordedAt\":\"";
 
-/// The leaf's members apart from its time. Canonical JSON (RFC 8785); hashes are lower-case hex SHA-256.
+/// The leaf's members apart from its time. Canonical JSON (RFC 8785); hashes are lower-case hex
+/// SHA-256.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Leaf<'a> {
@@ -114,7 +117,8 @@ mod tests {
         assert_eq!(joined, serde_json_canonicalizer::to_vec(&leaf).unwrap());
     }
 
-    /// Auditors recompute leaves with other tools: both values were made with one (Python's `hashlib`).
+    /// Auditors recompute leaves with other tools: both values were made with one (Python's
+    /// `hashlib`).
     #[test]
     fn the_leaf_of_a_known_event_never_changes() {
         let empty = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";

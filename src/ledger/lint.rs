@@ -1,4 +1,5 @@
-//! Looks for defects of tenant isolation in the database as it stands, at start-up and in the tests.
+//! Looks for defects of tenant isolation in the database as it stands, at start-up and in the
+//! tests.
 
 use sqlx::PgConnection;
 
@@ -8,7 +9,8 @@ const RULES: &str = include_str!("../../migrations/lint/rls.sql");
 /// Something in the schema that would let one tenant see or change what is another's.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Defect {
-    /// `L1 rls_off` to `L11 member_of_bypass_role`; the rules are explained in `migrations/lint/rls.sql`.
+    /// `L1 rls_off` to `L11 member_of_bypass_role`; the rules are explained in
+    /// `migrations/lint/rls.sql`.
     pub rule: String,
     /// The table, index, view, function, policy or role.
     pub subject: String,

@@ -4,10 +4,12 @@ use chrono::{DateTime, Months, Utc};
 use events::{Ledger, Period};
 use sqlx::PgConnection;
 
-/// How many periods after the current one have their partition. An append into a period without one would fail.
+/// How many periods after the current one have their partition. An append into a period without one
+/// would fail.
 pub const AHEAD: u32 = 3;
 
-/// Creates what is missing of the current period's partitions and the next [`AHEAD`]; returns how many it created.
+/// Creates what is missing of the current period's partitions and the next [`AHEAD`]; returns how
+/// many it created.
 ///
 /// Entered as the owner or as `backoffice_maintain`; no other role may. Appends go on meanwhile.
 ///
@@ -31,7 +33,8 @@ pub async fn ensure(connection: &mut PgConnection) -> Result<u32, sqlx::Error> {
     Ok(created_count)
 }
 
-/// For how many periods after the current one every ledger has its partition: 0 to [`AHEAD`], `None` when a current one is missing.
+/// For how many periods after the current one every ledger has its partition: 0 to [`AHEAD`],
+/// `None` when a current one is missing.
 ///
 /// # Errors
 /// When the database fails.

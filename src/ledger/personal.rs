@@ -1,4 +1,5 @@
-//! Personal fields: ciphertext under a key a person, so that deleting the key erases them and leaves every proof valid.
+//! Personal fields: ciphertext under a key a person, so that deleting the key erases them and
+//! leaves every proof valid.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +12,8 @@ use moka::future::Cache;
 use sqlx::{PgConnection, PgPool};
 use ulid::Ulid;
 
-/// Layout of a ciphertext: this byte, the key's id (16), the nonce (12), the encrypted fields and their tag (16).
+/// Layout of a ciphertext: this byte, the key's id (16), the nonce (12), the encrypted fields and
+/// their tag (16).
 const CIPHERTEXT_VERSION: u8 = 1;
 /// Layout of a wrapped key: this byte, the nonce (12), the encrypted key and its tag (16).
 const WRAPPED_VERSION: u8 = 1;
@@ -20,7 +22,7 @@ const KEY_ID_BYTES: usize = 16;
 /// Keys kept unwrapped, per instance.
 const CACHED_KEYS_MAX: u64 = 10_000;
 /// How long after an erasure an instance may still read, or write under, the erased key.
-pub const ERASURE_DELAY_MAX: Duration = Duration::from_secs(60);
+pub const ERASURE_DELAY_MAX: Duration = Duration::from_mins(1);
 
 /// Why personal fields could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +171,8 @@ impl Keyring {
         self.unwrapped.get(&(tenant_id.clone(), subject_id.clone())).await
     }
 
-    /// The person's key; `None` when there is none, or no longer. `connection` is in a transaction of the tenant.
+    /// The person's key; `None` when there is none, or no longer. `connection` is in a transaction
+    /// of the tenant.
     pub async fn find(
         &self,
         connection: &mut PgConnection,
@@ -200,7 +203,8 @@ impl Keyring {
         Ok(Some(key))
     }
 
-    /// The person's key, made now if there is none. `connection` is in a transaction of the tenant, to be committed.
+    /// The person's key, made now if there is none. `connection` is in a transaction of the tenant,
+    /// to be committed.
     pub async fn find_or_create(
         &self,
         connection: &mut PgConnection,
@@ -226,7 +230,8 @@ impl Keyring {
         )
         .execute(&mut *connection)
         .await?;
-        // Not what was just made: another instance may have been first, and its key is the one that counts.
+        // Not what was just made: another instance may have been first, and its key is the one that
+        // counts.
         self.find(connection, tenant_id, subject_id).await?.ok_or(PersonalError::Cipher)
     }
 

@@ -1,4 +1,5 @@
-//! One connection pool a role, and the only way to a tenant's rows: a transaction that knows its tenant.
+//! One connection pool a role, and the only way to a tenant's rows: a transaction that knows its
+//! tenant.
 
 use std::ops::{Deref, DerefMut};
 
@@ -132,11 +133,13 @@ fn pool_options(settings: &Settings) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(settings.pool_max)
         .acquire_timeout(settings.acquire_timeout)
-        // A ping before each use costs a round trip; who uses a dead connection finds out and tries again.
+        // A ping before each use costs a round trip; who uses a dead connection finds out and tries
+        // again.
         .test_before_acquire(false)
 }
 
-/// The pool of requests. A connection that comes back with a tenant still set is closed, not handed to another tenant.
+/// The pool of requests. A connection that comes back with a tenant still set is closed, not handed
+/// to another tenant.
 fn tenant_pool(settings: &Settings, options: PgConnectOptions) -> PgPool {
     pool_options(settings)
         .after_release(|connection, _| {

@@ -1,4 +1,5 @@
-//! Follows the whole ledger, page by page, each in its own transaction: for the relay, the projector and the sealer.
+//! Follows the whole ledger, page by page, each in its own transaction: for the relay, the
+//! projector and the sealer.
 
 use chrono::{DateTime, Utc};
 use events::{
@@ -9,8 +10,8 @@ use sqlx::PgPool;
 
 use super::{
     SHARD,
-    append::LEAF_VERSION,
     leaf::{Leaf, hex_sha256, time},
+    prepare::LEAF_VERSION,
     streams::CorruptRecord,
 };
 
@@ -31,7 +32,8 @@ pub struct StoredEvent {
     pub event_id: EventId,
     pub kind: String,
     pub schema_version: u32,
-    /// Canonical JSON of the data without personal fields: what the proof covers and Pub/Sub gets, byte for byte.
+    /// Canonical JSON of the data without personal fields: what the proof covers and Pub/Sub gets,
+    /// byte for byte.
     pub body: Vec<u8>,
     /// Canonical JSON of [`events::Metadata`].
     pub metadata: Vec<u8>,
@@ -47,7 +49,8 @@ pub struct StoredEvent {
 pub enum TailError {
     #[error("the ledger cannot be read")]
     Database(#[from] sqlx::Error),
-    /// An event was removed, or the ledger was restored to another state. Nobody may go on: this is an alarm, not a wait.
+    /// An event was removed, or the ledger was restored to another state. Nobody may go on: this is
+    /// an alarm, not a wait.
     #[error("position {expected} is missing, {found} comes next")]
     Gap { expected: i64, found: i64 },
     #[error("position {position} does not parse")]
@@ -65,7 +68,8 @@ pub enum CorruptEvent {
     Json(#[from] serde_json::Error),
 }
 
-/// The events after `after` (0 for all), oldest first, at most `limit`; none when the reader has caught up.
+/// The events after `after` (0 for all), oldest first, at most `limit`; none when the reader has
+/// caught up.
 ///
 /// `pool` is that of a role that may read all tenants' events: relay, project, seal or jobs.
 ///
@@ -76,8 +80,8 @@ pub async fn tail(pool: &PgPool, after: i64, limit: u32) -> Result<Vec<StoredEve
         EventRow,
         r#"
         select
-            tenant_id, ledger, period, ledger_index, position, stream, stream_version, event_id, kind,
-            schema_version, body, metadata, personal, occurred_at, recorded_at, leaf_hash
+            tenant_id, ledger, period, ledger_index, position, stream, stream_version, event_id,
+            kind, schema_version, body, metadata, personal, occurred_at, recorded_at, leaf_hash
         from event
         where shard = $1 and $2 < position
         order by position
@@ -121,7 +125,8 @@ impl StoredEvent {
         Ok(serde_json::from_value(json!({ "kind": kind, "data": data }))?)
     }
 
-    /// The leaf hash of what is stored. Another one than `leaf_hash` means that somebody changed the event.
+    /// The leaf hash of what is stored. Another one than `leaf_hash` means that somebody changed
+    /// the event.
     pub fn recompute_leaf_hash(&self) -> [u8; 32] {
         Leaf {
             v: LEAF_VERSION,

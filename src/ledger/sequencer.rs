@@ -1,7 +1,8 @@
 //! Gathers the appends of one instance into batches and answers each after its commit.
 //!
-//! While a batch commits the next one is taken from what has queued meanwhile, without a timer: alone, a command waits
-//! for nobody; under load, batches grow by themselves. A stream or claim is in at most one batch at a time.
+//! While a batch commits the next one is taken from what has queued meanwhile, without a timer:
+//! alone, a command waits for nobody; under load, batches grow by themselves. A stream or claim is
+//! in at most one batch at a time.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -18,9 +19,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    append::{AppendError, Prepared, Receipt},
+    append::{AppendError, Receipt},
     commit,
     idempotency::ClaimKey,
+    prepare::Prepared,
 };
 
 /// Bounds of one instance's queue and batches.
@@ -32,13 +34,16 @@ pub struct Settings {
     pub queue_tenant_max: usize,
     /// Commands in one batch.
     pub batch_commands_max: usize,
-    /// Bytes of bodies, metadata and stored responses in one batch, unless one command alone has more.
+    /// Bytes of bodies, metadata and stored responses in one batch, unless one command alone has
+    /// more.
     pub batch_bytes_max: usize,
     /// Bytes of one command.
     pub command_bytes_max: usize,
-    /// Batches on their way to the database at once: the next takes its locks on streams while the last one is committed.
+    /// Batches on their way to the database at once: the next takes its locks on streams while the
+    /// last one is committed.
     pub batches_in_flight_max: usize,
-    /// How long one call of the database may take, as seen from here. More than its own statement timeout of 5 s.
+    /// How long one call of the database may take, as seen from here. More than its own statement
+    /// timeout of 5 s.
     pub call_timeout: Duration,
     /// How often a batch is tried before its callers are told that the ledger is unavailable.
     pub attempts_max: usize,
@@ -100,7 +105,8 @@ impl Queue {
                 mpsc::error::TrySendError::Closed(_) => AppendError::Stopped,
             }
         })?;
-        // Every command is answered; only a bug in the sequencer could drop one, perhaps after its commit.
+        // Every command is answered; only a bug in the sequencer could drop one, perhaps after its
+        // commit.
         answered.await.unwrap_or(Err(AppendError::OutcomeUnknown(None)))
     }
 }
@@ -193,11 +199,12 @@ impl Sequencer {
             if !is_open && self.pending.is_empty() && self.in_flight.is_empty() {
                 return;
             }
+            let has_room = self.pending.len() < self.settings.queue_max;
             tokio::select! {
                 Some(done) = self.in_flight.join_next_with_id() => {
                     self.release(done.map_or_else(|error| error.id(), |(id, ())| id));
                 }
-                command = self.queue.recv(), if is_open && self.pending.len() < self.settings.queue_max => {
+                command = self.queue.recv(), if is_open && has_room => {
                     match command {
                         Some(command) => self.pending.push_back(command),
                         None => is_open = false,
@@ -226,7 +233,8 @@ impl Sequencer {
         }
     }
 
-    /// In the queue's order, apart from commands whose stream or claim is busy: those wait, and with them all later ones of it.
+    /// In the queue's order, apart from commands whose stream or claim is busy: those wait, and
+    /// with them all later ones of it.
     fn next_batch(&mut self) -> (Vec<Command>, HashSet<Key>) {
         let mut batch = Vec::new();
         let mut batch_bytes = 0;

@@ -1,4 +1,5 @@
-//! Reads one stream back as the events of its aggregate, with their personal fields where these still exist.
+//! Reads one stream back as the events of its aggregate, with their personal fields where these
+//! still exist.
 
 use chrono::{DateTime, Utc};
 use events::{EventId, LedgerEvent, Metadata, OperatorId, StreamId, TenantId, upcast::UnknownKind};

@@ -22,6 +22,7 @@ use crate::support::{
         TestLedger, acknowledged, acknowledgment, append, at, claim_key, forwarded, metadata,
         operator, response, start_claim, stream, tenant, write,
     },
+    proxy::Proxy,
 };
 
 type Acknowledgments = Vec<Recorded<AlertAcknowledgmentEvent>>;
@@ -424,6 +425,48 @@ async fn a_stopped_batch_function_call_records_nothing_and_the_next_try_does() {
 
     assert_eq!(receipt.unwrap().position, 1);
     assert_eq!(read::tail(database.pools().relay(), 0, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_found_again() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::start(database.address()).await;
+    let test = TestLedger::start(database.pools_through(proxy.address, 1));
+    let (ledger, tenant, key) = (&test.ledger, tenant(1), claim_key(&tenant(1), 1));
+    let with_events = acknowledgment(&tenant, "a1");
+    let mut starting = append(&tenant, Vec::new());
+    starting.claim = Some(start_claim(&key, Ulid(1), Duration::from_secs(30)));
+    let mut completing = append(&tenant, vec![write(&stream("a1"), 1, &[forwarded("a1")])]);
+    let (owner, attempt, response) = (Ulid(1), 1, response("{}"));
+    completing.claim = Some(ClaimWrite::Complete { key: key.clone(), owner, attempt, response });
+
+    let mut positions = Vec::new();
+    for append in [with_events, starting, completing] {
+        // In the message that carries the command, and in no other.
+        proxy.lose_the_answer_to(tenant.as_str().as_bytes());
+        positions.push(ledger.append(append).await.unwrap().position);
+        assert!(proxy.has_lost());
+    }
+
+    assert_eq!(positions, [1, 0, 2]);
+    assert_eq!(read::tail(database.pools().relay(), 0, 10).await.unwrap().len(), 2);
+    let claim = ledger.read_claim(&key).await.unwrap().unwrap();
+    assert_eq!((claim.state, claim.attempt), (ClaimState::Completed, 1));
+}
+
+#[tokio::test]
+async fn a_lost_answer_does_not_turn_a_conflict_into_a_success() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::start(database.address()).await;
+    let test = TestLedger::start(database.pools_through(proxy.address, 1));
+    let (ledger, tenant) = (&test.ledger, tenant(1));
+    ledger.append(acknowledgment(&tenant, "a1")).await.unwrap();
+
+    proxy.lose_the_answer_to(tenant.as_str().as_bytes());
+    let refused = ledger.append(acknowledgment(&tenant, "a1")).await;
+
+    assert!(proxy.has_lost());
+    assert!(matches!(refused, Err(AppendError::Conflict { actual_version: 1, .. })));
 }
 
 /// The smallest aggregate that has a rule: an alert is acknowledged once.

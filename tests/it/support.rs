@@ -5,6 +5,7 @@ pub mod database;
 pub mod desktop;
 pub mod ledger;
 pub mod listener;
+pub mod proxy;
 pub mod redis;
 pub mod service;
 pub mod wait;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use backoffice::{
     database::{self, MIGRATIONS, Role, Settings},
-    ledger::pools::Pools,
+    ledger::{leaf, pools::Pools},
 };
 use chrono::{Datelike, Utc};
 use secrecy::SecretString;
@@ -64,6 +64,20 @@ impl TestDatabase {
         Pools::connect(&self.settings).expect("the URL is one of Postgres")
     }
 
+    /// `host:port` of the server, for a proxy.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.admin.get_host(), self.admin.get_port())
+    }
+
+    /// Pools of `max` connections a role that enter through `address`.
+    pub fn pools_through(&self, address: std::net::SocketAddr, max: u32) -> Pools {
+        let user = Role::App.name();
+        let mut settings =
+            Settings::new(format!("postgres://{user}@{address}/{}", self.name).into());
+        settings.pool_max = max;
+        Pools::connect(&settings).expect("the URL is one of Postgres")
+    }
+
     /// A connection under any runtime role.
     pub async fn connect_as(&self, role: Role) -> PgConnection {
         let options = self.settings.connect_options(role).expect("the URL is one of Postgres");
@@ -115,7 +129,8 @@ fn url(server: &PgConnectOptions, user: &str, database: &str) -> SecretString {
     format!("postgres://{user}@{host}:{port}/{database}").into()
 }
 
-/// The template's name says what is in it: the migrations, and the month, which decides the partitions.
+/// The template's name says what is in it: the migrations, and the month, which decides the
+/// partitions.
 async fn ensure_template(admin: &PgConnectOptions, connection: &mut PgConnection) -> String {
     let name = template_name();
     if exists(connection, &name).await {
@@ -172,7 +187,7 @@ fn template_name() -> String {
     for migration in MIGRATIONS.iter() {
         hash.update(&migration.checksum);
     }
-    let hash: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash = leaf::hex(&hash.finalize()[..8]);
     format!("it_template_{}_{:02}_{hash}", now.year(), now.month())
 }
 
