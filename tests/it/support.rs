@@ -2,4 +2,6 @@
 
 pub mod broker;
 pub mod database;
+pub mod facts;
+pub mod redis;
 pub mod wait;
