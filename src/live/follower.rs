@@ -13,7 +13,8 @@ use tokio::sync::{
 use super::{
     Cursor, Delivery, LiveItem, Subscriber,
     cursor::CursorSealer,
-    hub::{Broadcast, End, Registration},
+    hub::Registration,
+    registry::{Broadcast, End},
     streams::{Entry, Streams, entry_id},
 };
 

@@ -414,7 +414,7 @@ async fn at_shutdown_every_stream_is_sent_away() {
 }
 
 #[tokio::test]
-async fn two_thousand_streams_hear_an_event_within_fifty_milliseconds() {
+async fn two_thousand_streams_hear_one_event() {
     let (server, tenant) = (RedisServer::start().await, tenant());
     let hub = TestHub::start(&server).await;
     let mut streams = Vec::new();
@@ -438,8 +438,8 @@ async fn two_thousand_streams_hear_an_event_within_fifty_milliseconds() {
     let last = heard.iter().map(|(at, _)| *at).max().unwrap();
     let took = last.saturating_duration_since(published_at);
     println!("last of 2,000 after {took:?}");
-    // The bound is the target's; an unoptimised build on a busy machine gets ten times as much.
-    assert!(took < Duration::from_millis(500), "{took:?}");
+    // Figures for the target are measured with an optimised build on a quiet machine.
+    assert!(took < DEADLINE, "{took:?}");
 }
 
 #[tokio::test]
