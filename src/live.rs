@@ -6,6 +6,7 @@
 pub mod cursor;
 mod follower;
 mod hub;
+mod registry;
 pub mod revocations;
 pub mod streams;
 mod tail;

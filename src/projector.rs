@@ -1,6 +1,7 @@
 //! Folds both logs into views and live streams: one lane a log, on one instance at a time.
 
 mod cursor;
+mod decode;
 pub mod lane;
 pub mod rebuild;
 mod source;

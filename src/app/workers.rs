@@ -17,7 +17,7 @@ use crate::{
         partitions,
         relay::{self, Relay},
     },
-    live, projector,
+    live, projector, upstream,
 };
 
 /// How often partitions are made ahead; they are made three periods ahead.
@@ -36,6 +36,9 @@ pub fn start(
     let gate = app.gate().clone();
     let keys_shutdown = shutdown.clone();
     tracker.spawn(async move { gate.run(keys_shutdown).await });
+
+    let (upstream, probe_shutdown) = (app.commands().upstream.clone(), shutdown.clone());
+    tracker.spawn(async move { upstream::probe::run(&upstream, &probe_shutdown).await });
 
     let intake = Intake::new(
         app.pools().intake().clone(),

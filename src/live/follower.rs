@@ -13,12 +13,16 @@ use tokio::sync::{
 use super::{
     Cursor, Delivery, LiveItem, Subscriber,
     cursor::CursorSealer,
-    hub::{Broadcast, End, Registration},
+    hub::Registration,
+    registry::{Broadcast, End},
     streams::{Entry, Streams, entry_id},
 };
 
 /// Events of the past read in one go.
 const PAGE_MAX: usize = 256;
+/// How often reading the past is tried again before the client is asked to come back.
+const RETRIES_MAX: u32 = 5;
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What a follower hears: the tenant's events, and the word to end.
 pub(super) type Ears = (broadcast::Receiver<Broadcast>, oneshot::Receiver<End>);
@@ -35,6 +39,8 @@ pub(super) struct Follower {
     /// Read, not yet said.
     pending: VecDeque<LiveItem>,
     phase: Phase,
+    /// Readings of the past that failed in a row.
+    failures: u32,
 }
 
 #[derive(Clone, Copy)]
@@ -65,8 +71,18 @@ impl Follower {
         let is_known = cursor.epoch == head.epoch;
         let streams = Streams::of(&subscriber.tenant_id);
         let phase = if is_known { Phase::Past(Log::Ledger) } else { Phase::Reset };
-        let pending = VecDeque::new();
-        Self { registration, subscriber, streams, sealer, events, end, cursor, pending, phase }
+        Self {
+            registration,
+            subscriber,
+            streams,
+            sealer,
+            events,
+            end,
+            cursor,
+            pending: VecDeque::new(),
+            phase,
+            failures: 0,
+        }
     }
 
     pub(super) fn sealed_cursor(&self) -> String {
@@ -98,13 +114,19 @@ impl Follower {
                 Phase::Reset => self.reset().await,
             };
             match step {
-                Ok(Step::Item(item)) => return Some(item),
-                Ok(Step::Nothing) => (),
-                Err(error) => {
-                    // The client comes back with its cursor; whether Redis works is logged by the tail, once.
-                    tracing::debug!(error = %error, "a live stream could not read the past");
-                    return Some(self.reconnect());
+                Ok(step) => {
+                    self.failures = 0;
+                    if let Step::Item(item) = step {
+                        return Some(item);
+                    }
                 }
+                Err(error) if self.failures < RETRIES_MAX => {
+                    // Whether Redis works is logged by the tail, once, not by every desktop.
+                    tracing::debug!(error = %error, "a live stream could not read the past");
+                    self.failures += 1;
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                Err(_) => return Some(self.reconnect()),
             }
         }
     }

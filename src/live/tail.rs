@@ -73,7 +73,7 @@ async fn follow(
 ) -> Result<std::convert::Infallible, RedisError> {
     let mut connection = shared.redis.blocking(shared.settings.block).await?;
     let mut read = globals_after(&mut connection, *globals).await?;
-    for (tenant_id, cursor) in shared.feeds() {
+    for (tenant_id, cursor) in shared.registry.feeds() {
         take_up(shared, &mut connection, &tenant_id, cursor).await?;
     }
     *globals = Some(read);
@@ -144,7 +144,7 @@ async fn take_up(
         is_whole = is_whole && streams.after(connection, log, &cursor, 1).await?.is_some();
     }
     if !is_whole {
-        shared.reset(tenant_id, head);
+        shared.registry.reset(tenant_id, head);
     }
     Ok(())
 }
@@ -159,7 +159,7 @@ async fn read_page(
         (SUPERSEDE.to_owned(), read.supersede, Source::Supersede),
         (shared.wake_key.clone(), read.wake, Source::Wake),
     ];
-    for (tenant_id, cursor) in shared.feeds() {
+    for (tenant_id, cursor) in shared.registry.feeds() {
         let streams = Streams::of(&tenant_id);
         for log in Log::ALL {
             let key = streams.of_log(log).as_str().to_owned();
@@ -192,23 +192,23 @@ async fn dispatch(
     match source {
         Source::Live(tenant_id, log) => match Entry::read(entry)? {
             Some(live) => {
-                if !shared.hand_out(tenant_id, *log, live) {
+                if !shared.registry.hand_out(tenant_id, *log, live) {
                     let streams = Streams::of(tenant_id);
                     let head = streams.head(connection, shared.redis.recovery_epoch()).await?;
-                    shared.reset(tenant_id, head);
+                    shared.registry.reset(tenant_id, head);
                 }
             }
-            None => shared.skip(tenant_id, *log, entry_id(&entry.id)?),
+            None => shared.registry.skip(tenant_id, *log, entry_id(&entry.id)?),
         },
         Source::Revocations => {
             if let Some(revocation) = Revocation::read(entry)? {
-                shared.revoke(&revocation);
+                shared.registry.revoke(&revocation);
             }
         }
         Source::Supersede => {
             let (tenant_id, device_id): (String, String) =
                 (field(entry, "tenant")?, field(entry, "device")?);
-            shared.supersede(&tenant_id, &device_id, field(entry, "number")?);
+            shared.registry.supersede(&tenant_id, &device_id, field(entry, "number")?);
         }
         Source::Wake => (),
     }

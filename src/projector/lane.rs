@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use events::{PropertyId, TenantId};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use projections::{AlertInbox, Fact, Log, Projection};
 use redis::aio::MultiplexedConnection;
 use tokio::{sync::watch, time::Instant};
@@ -159,16 +159,15 @@ impl Lane {
                 by_view.entry((&fact.tenant_id, route.property_id)).or_default().push(fact);
             }
         }
-        let mut applying = Vec::with_capacity(by_view.len());
+        let mut writes = Vec::with_capacity(by_view.len());
         for ((tenant_id, property_id), facts) in by_view {
             let view = View::<P>::of(&self.stores.cache, tenant_id, &property_id);
             let mut connection = connection.clone();
-            applying.push(async move { view.apply(&mut connection, &facts).await });
+            // Boxed, because the stream below would otherwise tie the lifetime of the facts into its type.
+            writes.push(async move { view.apply(&mut connection, &facts).await }.boxed());
         }
-        let applied: Vec<Applied> = stream::iter(applying)
-            .buffer_unordered(VIEWS_AT_ONCE)
-            .try_collect()
-            .await?;
+        let applied: Vec<Applied> =
+            stream::iter(writes).buffer_unordered(VIEWS_AT_ONCE).try_collect().await?;
         Ok(applied.contains(&Applied::Folded))
     }
 }

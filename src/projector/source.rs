@@ -1,17 +1,14 @@
-//! Facts as the projector reads them: rows of both logs, brought to the vocabulary of today.
+//! What the projector reads: pages of both logs, of everybody or of one property.
 
-use chrono::{DateTime, Utc};
-use events::{
-    Ledger, PropertyId, TenantId, ledger::alert_acknowledgment::AlertAcknowledgmentEvent,
-    ledger::operator_session::OperatorSessionEvent, ledger::system::SystemEvent, upcast::upcast,
-    upstream::UpstreamEvent,
-};
-use projections::{Fact, FactEvent, Log};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use events::{Ledger, PropertyId, TenantId};
+use projections::{Fact, Log};
+use serde_json::Value;
 use sqlx::PgPool;
 
-use super::ProjectorError;
+use super::{
+    ProjectorError,
+    decode::{EventRow, inbox_fact, ledger_fact},
+};
 use crate::inbox;
 
 /// The one shard there is so far.
@@ -24,16 +21,6 @@ pub(super) struct Page {
     /// The last position of the stretch; the one asked for when it is empty.
     pub(super) last: i64,
     pub(super) rows: usize,
-}
-
-/// A row of `event`, as far as folds need it.
-struct EventRow {
-    tenant_id: String,
-    ledger: String,
-    position: i64,
-    kind: String,
-    body: Vec<u8>,
-    occurred_at: DateTime<Utc>,
 }
 
 /// The next stretch of `log` after position `after`, of all tenants.
@@ -71,7 +58,7 @@ async fn ledger_page(pool: &PgPool, after: i64, limit: u32) -> Result<Page, Proj
         }
     }
     let (last, count) = (rows.last().map_or(after, |row| row.position), rows.len());
-    Ok(Page { facts: rows.into_iter().filter_map(ledger_fact).collect(), last, rows: count })
+    Ok(Page { facts: rows.iter().filter_map(ledger_fact).collect(), last, rows: count })
 }
 
 async fn inbox_page(pool: &PgPool, after: i64, limit: u32) -> Result<Page, ProjectorError> {
@@ -156,7 +143,7 @@ impl PropertyFacts {
         let facts = rows
             .into_iter()
             .filter_map(|row| {
-                ledger_fact(EventRow {
+                ledger_fact(&EventRow {
                     tenant_id: self.tenant_id.to_string(),
                     ledger: self.ledger.name().to_owned(),
                     position: row.position,
@@ -270,69 +257,4 @@ pub(super) async fn properties(
         .into_iter()
         .filter_map(|row| Some((row.property_id.parse().ok()?, u64::try_from(row.facts).ok()?)))
         .collect())
-}
-
-fn ledger_fact(row: EventRow) -> Option<Fact> {
-    let event = match ledger_event(&row) {
-        Ok(event) => event?,
-        Err(error) => return unreadable(Log::Ledger, row.position, &row.kind, &error),
-    };
-    Some(Fact {
-        tenant_id: row.tenant_id.parse().ok()?,
-        log: Log::Ledger,
-        position: row.position,
-        occurred_at: row.occurred_at,
-        event,
-    })
-}
-
-fn ledger_event(row: &EventRow) -> anyhow::Result<Option<FactEvent>> {
-    let (kind, data) = upcast(&row.kind, serde_json::from_slice(&row.body)?)?;
-    Ok(match Ledger::from_name(&row.ledger) {
-        Some(Ledger::AlertAck) => {
-            Some(FactEvent::AlertAcknowledgment(tagged::<AlertAcknowledgmentEvent>(kind, data)?))
-        }
-        Some(Ledger::Session) => {
-            Some(FactEvent::OperatorSession(tagged::<OperatorSessionEvent>(kind, data)?))
-        }
-        Some(Ledger::System) => Some(FactEvent::System(tagged::<SystemEvent>(kind, data)?)),
-        Some(Ledger::Activity | Ledger::AiDecision | Ledger::LockAudit) | None => None,
-    })
-}
-
-fn tagged<E: DeserializeOwned>(kind: &str, data: Value) -> serde_json::Result<E> {
-    serde_json::from_value(json!({ "kind": kind, "data": data }))
-}
-
-fn inbox_fact(
-    tenant_id: TenantId,
-    position: i64,
-    occurred_at: DateTime<Utc>,
-    subject: &str,
-    payload: Value,
-) -> Option<Fact> {
-    match UpstreamEvent::read(subject, payload) {
-        Ok(event) => Some(Fact {
-            tenant_id,
-            log: Log::Inbox,
-            position,
-            occurred_at,
-            event: FactEvent::Upstream(event?),
-        }),
-        Err(error) => unreadable(Log::Inbox, position, subject, &error.into()),
-    }
-}
-
-/// A newer version may write what this one cannot read, while both run. Its own revision of the view reads it, so nothing waits here.
-fn unreadable(log: Log, position: i64, kind: &str, error: &anyhow::Error) -> Option<Fact> {
-    metrics::counter!("bff_backoffice_projector_unreadable_total", "log" => log.name())
-        .increment(1);
-    tracing::error!(
-        log = log.name(),
-        position,
-        kind,
-        error = format!("{error:#}"),
-        "a fact cannot be read and is left out of the views"
-    );
-    None
 }

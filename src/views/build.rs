@@ -48,9 +48,9 @@ impl<P: Projection> Building<P> {
         view: View<P>,
     ) -> Result<Option<Self>, RedisError> {
         let token = Ulid::generate().to_string();
-        let taken = lock(connection, &view.lock, &token, "take").await?;
+        let is_ours = lock(connection, &view.lock, &token, "take").await?;
         let temporary = view.lock.clone().then(&token);
-        Ok(taken.then_some(Self { view, token, temporary, is_started: false }))
+        Ok(is_ours.then_some(Self { view, token, temporary, is_started: false }))
     }
 
     /// Keeps the right for another while; `false` when it is lost.

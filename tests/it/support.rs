@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod database;
 pub mod desktop;
+pub mod facts;
 pub mod ledger;
 pub mod listener;
 pub mod proxy;
