@@ -1,7 +1,8 @@
 //! Who hears which event, at once: live streams from Redis to every connected desktop.
 //!
-//! The projector's lane publishes into one Redis stream a tenant and log; one [`Hub`] a process follows the streams of the tenants that
-//! have desktops here and hands each event to them, encoded once. A desktop resumes on any instance by its [`Cursor`].
+//! The projector's lane publishes into one Redis stream a tenant and log; one [`Hub`] a process
+//! follows the streams of the tenants that have desktops here and hands each event to them, encoded
+//! once. A desktop resumes on any instance by its [`Cursor`].
 
 pub mod cursor;
 mod follower;
@@ -63,7 +64,8 @@ pub struct Subscriber {
     pub device_id: DeviceId,
     /// iam's session, the token's `sid`.
     pub sid: String,
-    /// The token's `iat`: a fence of operator, device or tenant that is older was of an earlier sign-in.
+    /// The token's `iat`: a fence of operator, device or tenant that is older was of an earlier
+    /// sign-in.
     pub authenticated_at: DateTime<Utc>,
     /// Events of other properties are not heard; none are when it is empty.
     pub property_ids: Vec<PropertyId>,
@@ -99,7 +101,8 @@ pub enum LiveItem {
     ForceLogout {
         reason: String,
     },
-    /// The desktop is too slow, Redis cannot be read, or the instance stops: come back with the cursor. The last item.
+    /// The desktop is too slow, Redis cannot be read, or the instance stops: come back with the
+    /// cursor. The last item.
     Reconnect,
 }
 

@@ -19,7 +19,8 @@ pub use rebuild::{BuildError, Builder};
 
 use crate::{inbox, ledger::pools::Pools, live::Retention, views::Redis, views::ViewError};
 
-/// A projection with the ledger it reads beside the inbox. The events of that ledger name their property in `propertyId`.
+/// A projection with the ledger it reads beside the inbox. The events of that ledger name their
+/// property in `propertyId`.
 pub trait Feed: Projection + 'static {
     const LEDGER: Ledger;
 }
@@ -78,13 +79,14 @@ pub enum ProjectorError {
     Redis(#[from] redis::RedisError),
     #[error("a view did not take its facts")]
     View(#[from] ViewError),
-    /// An event was removed, or the ledger was restored to another state: an alarm, nothing to wait for.
+    /// An event was removed, or the ledger was restored to another state: an alarm, nothing to wait
+    /// for.
     #[error("position {expected} of the ledger is missing, {found} comes next")]
     Gap { expected: i64, found: i64 },
 }
 
-/// Folds both logs until shutdown, whenever this instance holds their leases. `wake` tells of new facts in the ledger and in the inbox;
-/// what other instances commit is found by polling.
+/// Folds both logs until shutdown, whenever this instance holds their leases. `wake` tells of new
+/// facts in the ledger and in the inbox; what other instances commit is found by polling.
 ///
 /// # Errors
 /// The first failure of a lane. Start it again, with backoff: it goes on from the cursor.
@@ -100,7 +102,8 @@ pub async fn run(
     Ok(())
 }
 
-/// The last position of `log` that has been folded, by whichever instance leads. For lag, and for reads that wait for their own writes.
+/// The last position of `log` that has been folded, by whichever instance leads. For lag, and for
+/// reads that wait for their own writes.
 ///
 /// # Errors
 /// When the database fails.

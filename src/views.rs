@@ -1,7 +1,7 @@
 //! Everything kept in Redis that is folded from the logs, and the handle of a Redis tier.
 //!
-//! There are two tiers: *session* (`noeviction`: sessions, replay, live streams, revocations) and *cache*
-//! (`allkeys-lru`: views). Losing either loses nothing that cannot be rebuilt.
+//! There are two tiers: *session* (`noeviction`: sessions, replay, live streams, revocations) and
+//! *cache* (`allkeys-lru`: views). Losing either loses nothing that cannot be rebuilt.
 
 pub mod build;
 pub mod key;
@@ -23,7 +23,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts of the shared connection to come back.
 const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(500);
-/// Attempts the shared connection makes for one command before that command fails; the next one tries anew.
+/// Attempts the shared connection makes for one command before that command fails; the next one
+/// tries anew.
 const RECONNECT_ATTEMPTS: usize = 2;
 
 /// A view could not be read or written.
@@ -31,14 +32,16 @@ const RECONNECT_ATTEMPTS: usize = 2;
 pub enum ViewError {
     #[error("Redis did not answer as expected")]
     Redis(#[from] RedisError),
-    /// A view changed under its writer again and again. Only two lanes and a build can write one, so this cannot last.
+    /// A view changed under its writer again and again. Only two lanes and a build can write one,
+    /// so this cannot last.
     #[error("the view keeps changing")]
     Contended,
     #[error("an item cannot be written as JSON")]
     Json(#[from] serde_json::Error),
 }
 
-/// One tier of Redis: a shared connection that comes back by itself, and the address for further ones. Cheap to clone.
+/// One tier of Redis: a shared connection that comes back by itself, and the address for further
+/// ones. Cheap to clone.
 #[derive(Clone)]
 pub struct Redis {
     client: Client,
@@ -62,8 +65,8 @@ impl Redis {
         Ok(Self { client, shared, recovery_epoch: 0 })
     }
 
-    /// Marks what is written from now on as folded from the logs of this recovery epoch, 0 before the first recovery. What another
-    /// epoch wrote counts as missing.
+    /// Marks what is written from now on as folded from the logs of this recovery epoch, 0 before
+    /// the first recovery. What another epoch wrote counts as missing.
     #[must_use]
     pub fn with_recovery_epoch(mut self, recovery_epoch: u32) -> Self {
         self.recovery_epoch = recovery_epoch;
@@ -79,7 +82,8 @@ impl Redis {
         self.shared.clone()
     }
 
-    /// A connection of the caller's own, for commands that block up to `block`. It does not come back once it is lost.
+    /// A connection of the caller's own, for commands that block up to `block`. It does not come
+    /// back once it is lost.
     ///
     /// # Errors
     /// When the server cannot be reached.
@@ -98,7 +102,8 @@ impl Redis {
         redis::cmd("PING").query_async(&mut self.shared()).await
     }
 
-    /// The server's eviction policy, e.g. `noeviction`. For readiness: the session tier must not evict.
+    /// The server's eviction policy, e.g. `noeviction`. For readiness: the session tier must not
+    /// evict.
     ///
     /// # Errors
     /// When the server cannot be asked or does not say.

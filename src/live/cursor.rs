@@ -1,4 +1,5 @@
-//! A desktop's place in its tenant's live streams, sealed so that it can be neither read, forged nor carried to another tenant.
+//! A desktop's place in its tenant's live streams, sealed so that it can be neither read, forged
+//! nor carried to another tenant.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use events::TenantId;
@@ -13,7 +14,8 @@ const BODY_BYTES: usize = 32;
 /// Base64url of tag and body.
 const TEXT_BYTES: usize = 64;
 
-/// The place of one live event in its log: the fact's position and the event's number in the fact, from 0.
+/// The place of one live event in its log: the fact's position and the event's number in the fact,
+/// from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId {
     pub position: i64,
@@ -23,7 +25,8 @@ pub struct EntryId {
 /// The last live event a desktop has of each log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
-    /// Names one life of the tenant's streams in Redis, microseconds since 1970; events of another life may be missing.
+    /// Names one life of the tenant's streams in Redis, microseconds since 1970; events of another
+    /// life may be missing.
     pub epoch: i64,
     pub ledger: EntryId,
     pub inbox: EntryId,
@@ -118,8 +121,8 @@ impl CursorKeys {
 
 /// Seals cursors of one tenant.
 ///
-/// The tag is a MAC over the cursor and at the same time the nonce of the mask over it: a tenant must not learn from a cursor how many
-/// events all tenants together have.
+/// The tag is a MAC over the cursor and at the same time the nonce of the mask over it: a tenant
+/// must not learn from a cursor how many events all tenants together have.
 #[derive(Clone)]
 pub struct CursorSealer(Hmac<Sha256>);
 

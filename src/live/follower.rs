@@ -1,4 +1,5 @@
-//! One desktop's way through its tenant's events: first the past from the streams, then what the hub hands out, without gap or repeat.
+//! One desktop's way through its tenant's events: first the past from the streams, then what the
+//! hub hands out, without gap or repeat.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -179,7 +180,8 @@ impl Follower {
         if !self.hears(entry) {
             return Step::Nothing;
         }
-        // Having read further in the other log than the hub, this desktop would be sent back by the hub's cursor.
+        // Having read further in the other log than the hub, this desktop would be sent back by the
+        // hub's cursor.
         let delivery = if hub_cursor.covers(&self.cursor) {
             delivery
         } else {

@@ -76,9 +76,11 @@ impl Hub {
         Self(shared)
     }
 
-    /// Opens the live stream of a device; an older one of the same device, on any instance, is told that it is superseded.
+    /// Opens the live stream of a device; an older one of the same device, on any instance, is told
+    /// that it is superseded.
     ///
-    /// A revocation that happens at any time after the caller was admitted is the first item, at the latest.
+    /// A revocation that happens at any time after the caller was admitted is the first item, at
+    /// the latest.
     ///
     /// # Errors
     /// See [`LiveError`]; the older stream may then have been ended already.
@@ -92,8 +94,8 @@ impl Hub {
         Ok(Subscription { start, items: items.boxed() })
     }
 
-    /// The same events by long poll: answers at once when there are some after the cursor, else as soon as one happens, else after
-    /// `wait` with none.
+    /// The same events by long poll: answers at once when there are some after the cursor, else as
+    /// soon as one happens, else after `wait` with none.
     ///
     /// # Errors
     /// See [`LiveError`].
@@ -132,8 +134,8 @@ impl Shared {
         Ok(number)
     }
 
-    /// Joins the tenant's feed first, then looks at the fences, and reads the past last: whatever happens in between is seen by one
-    /// of the three.
+    /// Joins the tenant's feed first, then looks at the fences, and reads the past last: whatever
+    /// happens in between is seen by one of the three.
     async fn follow(
         self: &Arc<Self>,
         subscriber: Subscriber,

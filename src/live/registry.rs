@@ -52,7 +52,8 @@ pub(super) enum End {
 
 struct Registered {
     subscriber: Arc<Subscriber>,
-    /// Streams of the same device with a lower number end when a higher one appears; `None` for a poll.
+    /// Streams of the same device with a lower number end when a higher one appears; `None` for a
+    /// poll.
     number: Option<u64>,
     end: oneshot::Sender<End>,
 }
@@ -67,7 +68,8 @@ impl Registry {
         self.state().registered.len()
     }
 
-    /// Joins the feed of a tenant, and whether that is new here: then the tail has to be woken, and goes on from `head`.
+    /// Joins the feed of a tenant, and whether that is new here: then the tail has to be woken, and
+    /// goes on from `head`.
     pub(super) fn join(
         &self,
         tenant_id: &TenantId,
@@ -150,7 +152,8 @@ impl Registry {
         }
     }
 
-    /// The tenants with desktops here and how far each has been handed out; forgets tenants without.
+    /// The tenants with desktops here and how far each has been handed out; forgets tenants
+    /// without.
     pub(super) fn feeds(&self) -> Vec<(TenantId, Cursor)> {
         let mut state = self.state();
         state.feeds.retain(|_, feed| 0 < feed.sender.receiver_count());

@@ -1,4 +1,5 @@
-//! Revocations: the fence that keeps the revoked out, and the word to every instance to end their live streams.
+//! Revocations: the fence that keeps the revoked out, and the word to every instance to end their
+//! live streams.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -37,11 +38,12 @@ pub struct Revocation {
     pub at: DateTime<Utc>,
 }
 
-/// Writes the fence and announces the revocation, both or neither. Once this returns, no request and no new stream gets past the
-/// fence, and running streams end as soon as their instance reads the announcement.
+/// Writes the fence and announces the revocation, both or neither. Once this returns, no request
+/// and no new stream gets past the fence, and running streams end as soon as their instance reads
+/// the announcement.
 ///
-/// Session tier: `{tenant}:fence:session:<sid>` · `:operator:<id>` · `:device:<id>` · `:tenant` = revoked at, unix milliseconds; and
-/// one entry of `g:revocations`.
+/// Session tier: `{tenant}:fence:session:<sid>` · `:operator:<id>` · `:device:<id>` · `:tenant` =
+/// revoked at, unix milliseconds; and one entry of `g:revocations`.
 ///
 /// # Errors
 /// When Redis fails: do not acknowledge the message, publish again. Repeating is harmless.

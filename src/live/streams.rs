@@ -1,7 +1,10 @@
-//! A tenant's live streams in Redis: one a log, written by the projector's lane only, after the views.
+//! A tenant's live streams in Redis: one a log, written by the projector's lane only, after the
+//! views.
 //!
-//! Session tier: streams `{tenant}:live:ledger` and `{tenant}:live:inbox` (entry id `<position>-<number>`, fields `e` epoch, `t` written at,
-//! unix milliseconds, `c` channel, `p` property, `d` JSON), hash `{tenant}:live:head` (`epoch`, `stamp`, and for each log the last trimmed id).
+//! Session tier: streams `{tenant}:live:ledger` and `{tenant}:live:inbox` (entry id
+//! `<position>-<number>`, fields `e` epoch, `t` written at, unix milliseconds, `c` channel, `p`
+//! property, `d` JSON), hash `{tenant}:live:head` (`epoch`, `stamp`, and for each log the last
+//! trimmed id).
 
 use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
@@ -32,7 +35,8 @@ pub struct Retention {
     pub age_min: Duration,
     /// So many entries stay whatever their age. At least 1,000.
     pub entries_min: u32,
-    /// More entries than this are trimmed whatever their age: a flood must not fill the session tier.
+    /// More entries than this are trimmed whatever their age: a flood must not fill the session
+    /// tier.
     pub entries_max: u32,
 }
 
@@ -117,7 +121,8 @@ impl Streams {
     }
 }
 
-/// Publishes the live events of `facts` (of one log, in the order of their positions), tenant by tenant, and returns how many were new.
+/// Publishes the live events of `facts` (of one log, in the order of their positions), tenant by
+/// tenant, and returns how many were new.
 ///
 /// # Errors
 /// When Redis fails; publishing the same facts again is harmless.
@@ -160,7 +165,8 @@ pub async fn publish<C: ConnectionLike>(
 }
 
 impl Entry {
-    /// Reads an entry; `None` for a channel or property this version does not know, which nobody here listens to.
+    /// Reads an entry; `None` for a channel or property this version does not know, which nobody
+    /// here listens to.
     pub(super) fn read(entry: &StreamId) -> Result<Option<Self>, RedisError> {
         let id = entry_id(&entry.id)?;
         let epoch = field(entry, "e")?;
@@ -175,8 +181,8 @@ impl Entry {
         Ok(Some(Self { epoch, id, channel, property_id, data: data.into() }))
     }
 
-    /// The event as a desktop at the sealed `cursor` hears it. Neither part holds a line break: channels are fixed words, cursors
-    /// base64url, and JSON escapes them.
+    /// The event as a desktop at the sealed `cursor` hears it. Neither part holds a line break:
+    /// channels are fixed words, cursors base64url, and JSON escapes them.
     pub(super) fn delivery(&self, cursor: String) -> Delivery {
         let mut frame = Vec::with_capacity(cursor.len() + self.data.len() + 48);
         for part in ["id: ", &cursor, "\nevent: ", self.channel.name(), "\ndata: "] {

@@ -1,4 +1,5 @@
-//! The tail: one blocking reader a process over the live streams of its tenants, the revocations and the announcements of newer streams.
+//! The tail: one blocking reader a process over the live streams of its tenants, the revocations
+//! and the announcements of newer streams.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -98,8 +99,9 @@ async fn follow(
     }
 }
 
-/// Where to read on: from now at the first time, else where it broke off. A server that gives ids from before that has lost the
-/// entries, or is another one: everything it has is read, which can only end what has to end.
+/// Where to read on: from now at the first time, else where it broke off. A server that gives ids
+/// from before that has lost the entries, or is another one: everything it has is read, which can
+/// only end what has to end.
 async fn globals_after(
     connection: &mut MultiplexedConnection,
     before: Option<Globals>,
@@ -130,7 +132,8 @@ async fn last_id(connection: &mut MultiplexedConnection, key: &str) -> Result<En
     last.ids.first().map_or(Ok(EntryId::default()), |entry| entry_id(&entry.id))
 }
 
-/// After an interruption: goes on from `cursor` if nothing is missing there, else tells the tenant's followers.
+/// After an interruption: goes on from `cursor` if nothing is missing there, else tells the
+/// tenant's followers.
 async fn take_up(
     shared: &Shared,
     connection: &mut MultiplexedConnection,

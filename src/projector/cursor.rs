@@ -16,7 +16,8 @@ pub(super) struct Lease {
     pub(super) position: i64,
 }
 
-/// Takes the lease of `log` if it is free, has run out on the database's clock, or was `owner`'s before. `None` while another has it.
+/// Takes the lease of `log` if it is free, has run out on the database's clock, or was `owner`'s
+/// before. `None` while another has it.
 pub(super) async fn claim(
     pool: &PgPool,
     log: Log,
@@ -43,7 +44,8 @@ pub(super) async fn claim(
     .await
 }
 
-/// Stores that everything up to `lease.position` is done and keeps the lease; `false` when somebody else has taken it.
+/// Stores that everything up to `lease.position` is done and keeps the lease; `false` when somebody
+/// else has taken it.
 pub(super) async fn advance(
     pool: &PgPool,
     log: Log,

@@ -24,7 +24,8 @@ pub(super) struct EventRow {
     pub(super) occurred_at: DateTime<Utc>,
 }
 
-/// The fact in a row of the ledger; `None` when no view is made from it or this version cannot read it.
+/// The fact in a row of the ledger; `None` when no view is made from it or this version cannot read
+/// it.
 pub(super) fn ledger_fact(row: &EventRow) -> Option<Fact> {
     let event = match ledger_event(row) {
         Ok(event) => event?,
@@ -43,21 +44,22 @@ fn ledger_event(row: &EventRow) -> anyhow::Result<Option<FactEvent>> {
     let (kind, data) = upcast(&row.kind, serde_json::from_slice(&row.body)?)?;
     Ok(match Ledger::from_name(&row.ledger) {
         Some(Ledger::AlertAck) => {
-            Some(FactEvent::AlertAcknowledgment(tagged::<AlertAcknowledgmentEvent>(kind, data)?))
+            Some(FactEvent::AlertAcknowledgment(tagged::<AlertAcknowledgmentEvent>(kind, &data)?))
         }
         Some(Ledger::Session) => {
-            Some(FactEvent::OperatorSession(tagged::<OperatorSessionEvent>(kind, data)?))
+            Some(FactEvent::OperatorSession(tagged::<OperatorSessionEvent>(kind, &data)?))
         }
-        Some(Ledger::System) => Some(FactEvent::System(tagged::<SystemEvent>(kind, data)?)),
+        Some(Ledger::System) => Some(FactEvent::System(tagged::<SystemEvent>(kind, &data)?)),
         Some(Ledger::Activity | Ledger::AiDecision | Ledger::LockAudit) | None => None,
     })
 }
 
-fn tagged<E: DeserializeOwned>(kind: &str, data: Value) -> serde_json::Result<E> {
+fn tagged<E: DeserializeOwned>(kind: &str, data: &Value) -> serde_json::Result<E> {
     serde_json::from_value(json!({ "kind": kind, "data": data }))
 }
 
-/// The fact in a row of the inbox; `None` when no view is made from it or this version cannot read it.
+/// The fact in a row of the inbox; `None` when no view is made from it or this version cannot read
+/// it.
 pub(super) fn inbox_fact(
     tenant_id: TenantId,
     position: i64,
@@ -77,7 +79,8 @@ pub(super) fn inbox_fact(
     }
 }
 
-/// A newer version may write what this one cannot read, while both run. Its own revision of the view reads it, so nothing waits here.
+/// A newer version may write what this one cannot read, while both run. Its own revision of the
+/// view reads it, so nothing waits here.
 fn unreadable(log: Log, position: i64, kind: &str, error: &anyhow::Error) -> Option<Fact> {
     metrics::counter!("bff_backoffice_projector_unreadable_total", "log" => log.name())
         .increment(1);

@@ -41,11 +41,13 @@ pub struct Lane {
     held: Option<Held>,
 }
 
-/// What a leading lane has. Dropped at the first failure: the next step begins from the cursor, on new connections.
+/// What a leading lane has. Dropped at the first failure: the next step begins from the cursor, on
+/// new connections.
 struct Held {
     lease: Lease,
     renewed_at: Instant,
-    /// Of the lane's own: `WAIT` speaks for the writes of one connection, and a server that starts again breaks it.
+    /// Of the lane's own: `WAIT` speaks for the writes of one connection, and a server that starts
+    /// again breaks it.
     cache: MultiplexedConnection,
     session: MultiplexedConnection,
 }
@@ -163,7 +165,8 @@ impl Lane {
         for ((tenant_id, property_id), facts) in by_view {
             let view = View::<P>::of(&self.stores.cache, tenant_id, &property_id);
             let mut connection = connection.clone();
-            // Boxed, because the stream below would otherwise tie the lifetime of the facts into its type.
+            // Boxed, because the stream below would otherwise tie the lifetime of the facts into
+            // its type.
             writes.push(async move { view.apply(&mut connection, &facts).await }.boxed());
         }
         let applied: Vec<Applied> =

@@ -1,4 +1,5 @@
-//! Builds views from the logs: on the first read after one went missing, or all of them at an operator's command.
+//! Builds views from the logs: on the first read after one went missing, or all of them at an
+//! operator's command.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -31,7 +32,8 @@ pub enum BuildError {
     Database(#[from] sqlx::Error),
     #[error("the view cannot be read or written")]
     View(#[from] ViewError),
-    /// It is still being built, here or by another instance, or its build lost its place again and again.
+    /// It is still being built, here or by another instance, or its build lost its place again and
+    /// again.
     #[error("the view is not built yet")]
     NotYet,
 }
@@ -60,7 +62,8 @@ impl Builder {
         Self { stores, tracker, permits: Arc::new(Semaphore::new(BUILDS_MAX)), wait_max }
     }
 
-    /// The items of a view, built first if it is missing. Without its Redis tier they are folded from the logs for this one reader.
+    /// The items of a view, built first if it is missing. Without its Redis tier they are folded
+    /// from the logs for this one reader.
     ///
     /// # Errors
     /// See [`BuildError`]; [`BuildError::NotYet`] after the longest wait, while building goes on.
@@ -129,7 +132,8 @@ impl Builder {
     }
 }
 
-/// Builds one view and puts it in the place of the standing one, if any. `progress` is told of every page's rows.
+/// Builds one view and puts it in the place of the standing one, if any. `progress` is told of
+/// every page's rows.
 ///
 /// # Errors
 /// See [`BuildError`]; the standing view, if any, is untouched.
@@ -145,7 +149,8 @@ pub async fn view<P: Feed>(
         let building =
             Building::try_start(&mut connection, target).await.map_err(ViewError::from)?;
         let Some(mut building) = building else { return Ok(Built::Elsewhere) };
-        // The right to build is taken before the logs are read: from here on the lane leaves word of what it passes.
+        // The right to build is taken before the logs are read: from here on the lane leaves word
+        // of what it passes.
         let mut fold = Fold::<P>::of(tenant_id, property_id);
         match fill::<P>(stores, &mut building, &mut fold, &mut progress).await {
             Ok(true) => {
@@ -154,7 +159,8 @@ pub async fn view<P: Feed>(
             }
             Ok(false) => (),
             Err(error) => {
-                // Others need not wait for the right to lapse. If Redis is what failed, it lapses by itself.
+                // Others need not wait for the right to lapse. If Redis is what failed, it lapses
+                // by itself.
                 let _ = building.abandon(&mut connection).await;
                 return Err(error);
             }
@@ -163,8 +169,9 @@ pub async fn view<P: Feed>(
     Err(BuildError::NotYet)
 }
 
-/// Builds every view of a projection, also of tenants nobody has asked for. `progress` is told `(done, total)` rows; the total is
-/// what there was at the start, so what comes meanwhile can exceed it.
+/// Builds every view of a projection, also of tenants nobody has asked for. `progress` is told
+/// `(done, total)` rows; the total is what there was at the start, so what comes meanwhile can
+/// exceed it.
 ///
 /// # Errors
 /// See [`BuildError`]; views built so far stay.
@@ -241,8 +248,8 @@ impl<P: Feed> Fold<P> {
         }
     }
 
-    /// Folds what both logs have beyond what was folded before, and returns the items that changed. The right to build is kept
-    /// meanwhile; a build that has lost it finds out when it writes.
+    /// Folds what both logs have beyond what was folded before, and returns the items that changed.
+    /// The right to build is kept meanwhile; a build that has lost it finds out when it writes.
     async fn catch_up(
         &mut self,
         stores: &Stores,

@@ -73,7 +73,8 @@ async fn inbox_page(pool: &PgPool, after: i64, limit: u32) -> Result<Page, Proje
     Ok(Page { facts, last, rows: count })
 }
 
-/// Walks the facts of one property: those of one ledger and those of the inbox, each in the order of its positions.
+/// Walks the facts of one property: those of one ledger and those of the inbox, each in the order
+/// of its positions.
 pub(super) struct PropertyFacts {
     tenant_id: TenantId,
     property_id: PropertyId,
@@ -96,7 +97,8 @@ impl PropertyFacts {
         }
     }
 
-    /// The next facts of `log` and the number of rows they were read from; no rows when there are no more for now.
+    /// The next facts of `log` and the number of rows they were read from; no rows when there are
+    /// no more for now.
     pub(super) async fn next_page(
         &mut self,
         pool: &PgPool,
@@ -109,7 +111,8 @@ impl PropertyFacts {
         }
     }
 
-    /// By key, not by position: a tenant's log is contiguous there, and its period and index grow with the position.
+    /// By key, not by position: a tenant's log is contiguous there, and its period and index grow
+    /// with the position.
     async fn next_ledger_page(
         &mut self,
         pool: &PgPool,

@@ -19,7 +19,8 @@ const TEMPORARY_LIFETIME: Duration = Duration::from_mins(5);
 /// Items written in one script call, which no other command can interrupt.
 const CHUNK_MAX: usize = 500;
 
-/// The right to build one view. Dropped without [`Self::swap`] or [`Self::abandon`], it lapses after ten seconds.
+/// The right to build one view. Dropped without [`Self::swap`] or [`Self::abandon`], it lapses
+/// after ten seconds.
 pub struct Building<P> {
     view: View<P>,
     token: String,

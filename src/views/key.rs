@@ -5,12 +5,14 @@ use redis::{RedisWrite, ToRedisArgs, ToSingleRedisArg};
 
 /// Revocations of every tenant, read by every instance. Stream, fields `tenant kind id at reason`.
 pub const REVOCATIONS: &str = "g:revocations";
-/// Announcements of newer live streams, read by every instance. Stream, fields `tenant device number`.
+/// Announcements of newer live streams, read by every instance. Stream, fields `tenant device
+/// number`.
 pub const SUPERSEDE: &str = "g:supersede";
 
 /// A key of one tenant: `{tnt_…}:<area>:<part>:…`. There is no other way to make one.
 ///
-/// A part is an id or a fixed word. Ids may hold colons, so only the last part of a key is an arbitrary id.
+/// A part is an id or a fixed word. Ids may hold colons, so only the last part of a key is an
+/// arbitrary id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TenantKey(String);
 

@@ -16,8 +16,9 @@ const ATTEMPTS_MAX: u32 = 8;
 
 /// The name and revision of a projection with the tenant and property it is about.
 ///
-/// Redis, cache tier: hash `{tenant}:view:<name>:<revision>:<propertyId>`; fields: item ids (JSON), `@ledger` and `@inbox` (last folded
-/// position of facts of this view, 0 for none), `@stamp` (server run and recovery epoch). An item id never begins with `@`.
+/// Redis, cache tier: hash `{tenant}:view:<name>:<revision>:<propertyId>`; fields: item ids (JSON),
+/// `@ledger` and `@inbox` (last folded position of facts of this view, 0 for none), `@stamp`
+/// (server run and recovery epoch). An item id never begins with `@`.
 pub struct View<P> {
     pub(super) key: TenantKey,
     pub(super) lock: TenantKey,
@@ -87,7 +88,8 @@ impl<P: Projection> View<P> {
         &self.key
     }
 
-    /// The whole view; `None` when it is missing: never built, evicted, or written before the server started.
+    /// The whole view; `None` when it is missing: never built, evicted, or written before the
+    /// server started.
     ///
     /// # Errors
     /// When Redis fails.
@@ -98,10 +100,12 @@ impl<P: Projection> View<P> {
         self.read_fields(connection, &[]).await
     }
 
-    /// Folds `facts` (of one log, in the order of their positions, all of this view) into the view, if there is one.
+    /// Folds `facts` (of one log, in the order of their positions, all of this view) into the view,
+    /// if there is one.
     ///
     /// # Errors
-    /// When Redis fails; the view then has folded all of them or none, and applying them again is harmless.
+    /// When Redis fails; the view then has folded all of them or none, and applying them again is
+    /// harmless.
     pub async fn apply<C: ConnectionLike>(
         &self,
         connection: &mut C,
@@ -176,7 +180,8 @@ impl<P: Projection> View<P> {
         match parse(found) {
             Ok(content) => Ok(Some(content)),
             Err(source) => {
-                // It holds what this revision never wrote. The logs are the truth: drop it, so that it is built anew.
+                // It holds what this revision never wrote. The logs are the truth: drop it, so that
+                // it is built anew.
                 tracing::error!(key = self.key.as_str(), error = %source, "unreadable view dropped");
                 let () = redis::cmd("DEL").arg(&self.key).query_async(connection).await?;
                 Ok(None)
@@ -230,7 +235,8 @@ pub mod alert_inbox {
 
     use super::{PropertyId, Redis, RedisError, TenantId, View, ViewError};
 
-    /// Every alert of the view, by id; `None` when the view is missing and has to be built (`projector::ensure_view`).
+    /// Every alert of the view, by id; `None` when the view is missing and has to be built
+    /// (`projector::ensure_view`).
     ///
     /// # Errors
     /// When Redis fails.

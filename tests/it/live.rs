@@ -211,8 +211,7 @@ async fn old_events_are_trimmed_and_a_cursor_from_before_is_reset() {
 async fn within_the_age_nothing_is_trimmed_up_to_the_bound() {
     let (server, tenant) = (RedisServer::start().await, tenant());
     let redis = server.connect().await;
-    let retention =
-        Retention { age_min: Duration::from_secs(300), entries_min: 10, entries_max: 40 };
+    let retention = Retention { age_min: Duration::from_mins(5), entries_min: 10, entries_max: 40 };
 
     for n in 1..=60 {
         publish(&redis, &[raised(&tenant, n, "p1", "a")], &retention).await;
@@ -425,7 +424,7 @@ async fn two_thousand_streams_hear_one_event() {
     for stream in &mut streams {
         assert_eq!(alert_of(&next(stream).await), "a1");
     }
-    let listening = tokio::spawn(join_all(streams.into_iter().map(|mut stream| async move {
+    let listening = hub.tracker.spawn(join_all(streams.into_iter().map(|mut stream| async move {
         next(&mut stream).await;
         (Instant::now(), stream)
     })));

@@ -115,7 +115,7 @@ async fn facts_that_arrive_while_a_view_is_built_again_and_again_are_neither_los
     };
 
     tokio::join!(lanes, all);
-    bench.fold_all_with(&mut ledger, &mut inbox).await;
+    Bench::fold_all_with(&mut ledger, &mut inbox).await;
 
     let alerts = bench.stored(&tenant).await.unwrap();
     assert_eq!(alerts.len(), 120);
@@ -294,7 +294,7 @@ async fn a_committed_fact_reaches_the_desktop_without_waiting_for_a_poll() {
     let (wake, inbox_head) = watch::channel(0);
     let (_ledger_wake, ledger_head) = watch::channel(0);
     let stores = bench.stores.clone();
-    let settings = Settings { poll: Duration::from_secs(3), ..bench.settings() };
+    let settings = Settings { poll: Duration::from_secs(3), ..Bench::settings() };
     let stop = shutdown.clone();
     let running = TaskTracker::new().spawn(async move {
         projector::run(&stores, &settings, [ledger_head, inbox_head], &stop).await
@@ -325,7 +325,7 @@ async fn two_projectors_and_no_wake_still_deliver_once_and_in_order() {
     let shutdown = CancellationToken::new();
     let tracker = TaskTracker::new();
     for _ in 0..2 {
-        let (stores, settings, stop) = (bench.stores.clone(), bench.settings(), shutdown.clone());
+        let (stores, settings, stop) = (bench.stores.clone(), Bench::settings(), shutdown.clone());
         let (_, ledger) = watch::channel(0);
         let (_, inbox) = watch::channel(0);
         tracker.spawn(async move {
@@ -377,16 +377,16 @@ impl Bench {
         let settings = backoffice::live::Settings::new(keys);
         let hub = Hub::start(stores.session.clone(), settings, &tracker, shutdown.clone());
         let builder = Builder::new(stores.clone(), tracker, Duration::from_secs(10));
-        let _running = shutdown.drop_guard();
-        Self { database, cache, session, stores, builder, hub, _running }
+        let running = shutdown.drop_guard();
+        Self { database, cache, session, stores, builder, hub, _running: running }
     }
 
-    fn settings(&self) -> Settings {
+    fn settings() -> Settings {
         Settings { poll: Duration::from_millis(20), ..Settings::default() }
     }
 
     fn lane(&self, log: Log) -> Lane {
-        Lane::new(&self.stores, &self.settings(), log)
+        Lane::new(&self.stores, &Self::settings(), log)
     }
 
     async fn subscribe(&self, tenant: &TenantId) -> Subscription {
@@ -414,12 +414,12 @@ impl Bench {
     /// Folds until both logs are done, then gives the leases back.
     async fn fold_all(&self) {
         let (mut ledger, mut inbox) = (self.lane(Log::Ledger), self.lane(Log::Inbox));
-        self.fold_all_with(&mut ledger, &mut inbox).await;
+        Self::fold_all_with(&mut ledger, &mut inbox).await;
         ledger.release().await.unwrap();
         inbox.release().await.unwrap();
     }
 
-    async fn fold_all_with(&self, ledger: &mut Lane, inbox: &mut Lane) {
+    async fn fold_all_with(ledger: &mut Lane, inbox: &mut Lane) {
         for lane in [ledger, inbox] {
             while lane.advance().await.unwrap() != Advance::Idle {}
         }
