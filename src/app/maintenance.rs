@@ -55,14 +55,6 @@ async fn record_rebuilt(
     pools: Pools,
     facts: u64,
 ) -> anyhow::Result<()> {
-    let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
-    let ledger = Ledger::start(
-        pools,
-        ledger::Settings::default(),
-        connect::master_key(secrets)?,
-        &tracker,
-        shutdown.clone(),
-    );
     let at = SystemClock.now();
     let event =
         SystemEvent::ProjectionRebuilt { projection: AlertInbox::NAME.to_owned(), facts, at };
@@ -80,11 +72,37 @@ async fn record_rebuilt(
     };
     let append =
         Append { tenant_id: TenantId::system(), writes: vec![write], claim: None, metadata };
-    ledger.append(append).await?;
-    shutdown.cancel();
-    tracker.close();
-    tracker.wait().await;
+    let ledger = RunningLedger::start(secrets, pools)?;
+    ledger.ledger.append(append).await?;
+    ledger.stop().await;
     Ok(())
+}
+
+/// The ledger for the time of one command.
+struct RunningLedger {
+    ledger: Ledger,
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl RunningLedger {
+    fn start(secrets: &Secrets, pools: Pools) -> anyhow::Result<Self> {
+        let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let ledger = Ledger::start(
+            pools,
+            ledger::Settings::default(),
+            connect::master_key(secrets)?,
+            &tracker,
+            shutdown.clone(),
+        );
+        Ok(Self { ledger, tracker, shutdown })
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
 }
 
 /// Lets what could not be published be tried again.
@@ -92,14 +110,16 @@ async fn record_rebuilt(
 /// # Errors
 /// When Postgres or Pub/Sub fail.
 pub async fn redrive(config: &Config) -> anyhow::Result<()> {
+    let secrets = Secrets::read(&config.secrets_dir)?;
     let pools = connect::postgres(&config.stores).await?;
     let pubsub = connect::pubsub(&config.stores).await?;
+    let ledger = RunningLedger::start(&secrets, pools.clone())?;
     let settings =
         relay::Settings { instance: config.instance.clone(), ..relay::Settings::default() };
     let clock: SharedClock = Arc::new(SystemClock);
-    // Woken by nobody: it publishes the dead letters and leaves the rest to the running relay.
-    let (_head, head) = tokio::sync::watch::channel(0);
-    let redriven = Relay::new(&pools, pubsub, settings, clock, head).redrive().await?;
+    let relay = Relay::new(ledger.ledger.clone(), &pools, pubsub, settings, clock);
+    let redriven = relay.redrive().await?;
+    ledger.stop().await;
     println!(
         "{} parked keys will be tried again, {} dead letters published, {} still refused",
         redriven.requested_keys, redriven.published, redriven.still_refused

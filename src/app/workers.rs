@@ -75,11 +75,11 @@ fn publish(
     let settings =
         relay::Settings { instance: config.instance.clone(), ..relay::Settings::default() };
     let relay = Relay::new(
+        app.commands().ledger.clone(),
         app.pools(),
         started.pubsub.clone(),
         settings,
         app.clock().clone(),
-        app.commands().ledger.head(),
     );
     supervise("relay", tracker, shutdown, move |shutdown| {
         let relay = relay.clone();

@@ -61,7 +61,7 @@ async fn enter(app: &App, context: &RequestContext, request: &Parts) -> Result<C
 
 /// A refusal as clients see it.
 pub fn problem(refusal: Refusal) -> Problem {
-    let Refusal { reason, nonce } = refusal;
+    let Refusal { reason, nonce, .. } = refusal;
     let code = Code::named(reason.code()).unwrap_or(Code::Internal);
     let mut problem = Problem::new(code);
     if let Reason::HeaderInvalid(header) = &reason {

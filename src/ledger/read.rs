@@ -2,9 +2,7 @@
 //! projector and the sealer.
 
 use chrono::{DateTime, Utc};
-use events::{
-    EventId, InvalidId, Ledger, LedgerEvent, StreamId, TenantId, upcast::upcast,
-};
+use events::{EventId, InvalidId, Ledger, LedgerEvent, StreamId, TenantId, upcast::upcast};
 use serde_json::json;
 use sqlx::PgPool;
 

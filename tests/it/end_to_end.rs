@@ -23,7 +23,8 @@ async fn an_alert_is_seen_heard_acknowledged_recorded_and_published() {
 
     let heard = live.next_of("alert.raised").await;
     assert_eq!(heard["id"], alert_id.as_str());
-    let seen = desktop.alert(&service, "in the inbox", |alert| alert["id"] == alert_id.as_str()).await;
+    let seen =
+        desktop.alert(&service, "in the inbox", |alert| alert["id"] == alert_id.as_str()).await;
     assert_eq!(seen["state"], "raised");
     assert_eq!(seen["title"], "Door 12 does not lock");
 
@@ -59,7 +60,8 @@ async fn a_comment_is_told_upstream_and_kept_but_never_published() {
 
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     let calls = upstream(&world, "calls").await;
-    let call = calls["calls"].as_array().unwrap().iter().find(|call| call["method"] == "POST").unwrap();
+    let call =
+        calls["calls"].as_array().unwrap().iter().find(|call| call["method"] == "POST").unwrap();
     assert_eq!(call["body"]["comment"], "Ahmad is on his way");
     let message = published
         .message(|message| message["envelope"]["streamId"] == format!("ali:{alert_id}").as_str())
@@ -90,7 +92,10 @@ async fn one_key_has_one_effect_and_one_answer() {
     assert_eq!(other_body.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(other_body.body["code"], "MELMASTOON.GENERAL.IDEMPOTENCY_KEY_REUSED");
     assert_eq!(effects(&world, &alert_id).await, 1);
-    assert_eq!(events_of(&world, &alert_id).await, ["alert.acknowledged.v1", "acknowledgment.forwarded.v1"]);
+    assert_eq!(
+        events_of(&world, &alert_id).await,
+        ["alert.acknowledged.v1", "acknowledgment.forwarded.v1"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,8 +141,12 @@ async fn an_acknowledgment_stands_while_notification_service_is_away_and_is_forw
     assert_eq!(effects(&world, &alert_id).await, 0);
 
     heal(&world).await;
-    wait::until("the acknowledgment is forwarded", || async { effects(&world, &alert_id).await == 1 }).await;
-    wait::until("the ledger knows", || async { events_of(&world, &alert_id).await.len() == 2 }).await;
+    wait::until("the acknowledgment is forwarded", || async {
+        effects(&world, &alert_id).await == 1
+    })
+    .await;
+    wait::until("the ledger knows", || async { events_of(&world, &alert_id).await.len() == 2 })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,7 +161,8 @@ async fn a_lost_answer_from_upstream_leaves_one_effect() {
 
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     heal(&world).await;
-    wait::until("the ledger knows", || async { events_of(&world, &alert_id).await.len() == 2 }).await;
+    wait::until("the ledger knows", || async { events_of(&world, &alert_id).await.len() == 2 })
+        .await;
     assert_eq!(effects(&world, &alert_id).await, 1);
 }
 
@@ -169,7 +179,8 @@ async fn a_service_killed_after_an_append_loses_nothing() {
     let path = format!("/alerts/{alert_id}/acknowledge");
     let key = key();
     let (proof, body) = (desktop.proof(&service, &Method::POST, &path), json!({}));
-    let request = desktop.send_with_proof(&service, Method::POST, &path, Some((&key, &body)), &proof);
+    let request =
+        desktop.send_with_proof(&service, Method::POST, &path, Some((&key, &body)), &proof);
     let killed = async {
         wait::until("the event is in the ledger", || async {
             !events_of(&world, &alert_id).await.is_empty()
@@ -186,7 +197,10 @@ async fn a_service_killed_after_an_append_loses_nothing() {
     published
         .message(|message| message["envelope"]["streamId"] == format!("ali:{alert_id}").as_str())
         .await;
-    wait::until("the acknowledgment is forwarded", || async { effects(&world, &alert_id).await == 1 }).await;
+    wait::until("the acknowledgment is forwarded", || async {
+        effects(&world, &alert_id).await == 1
+    })
+    .await;
     let answer = acknowledge(&mut desktop, &service, &alert_id, &self::key()).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     assert_eq!(events_of(&world, &alert_id).await.len(), 2);
@@ -250,10 +264,14 @@ async fn an_empty_redis_heals() {
     let mut live = desktop.live(&service, "").await;
 
     world.cache_tier.command(&["FLUSHALL"]).await;
-    desktop.alert(&service, "after the cache was lost", |alert| alert["id"] == alert_id.as_str()).await;
+    desktop
+        .alert(&service, "after the cache was lost", |alert| alert["id"] == alert_id.as_str())
+        .await;
 
     world.session_tier.command(&["FLUSHALL"]).await;
-    desktop.alert(&service, "after the sessions were lost", |alert| alert["id"] == alert_id.as_str()).await;
+    desktop
+        .alert(&service, "after the sessions were lost", |alert| alert["id"] == alert_id.as_str())
+        .await;
     live.next_of("reset").await;
     let next = raise(&world, &desktop, "After the loss").await;
     desktop.alert(&service, "raised after the loss", |alert| alert["id"] == next.as_str()).await;
@@ -337,7 +355,8 @@ async fn a_revoked_session_is_logged_out_at_once_everywhere() {
 async fn bootstrap_says_who_the_operator_is_and_opens_the_session_once() {
     let world = World::start().await;
     let service = world.service().await;
-    let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({ "locale": "ps-AF" })).await;
+    let mut desktop =
+        Desktop::sign_in(&world, &tenant(&world, 0), json!({ "locale": "ps-AF" })).await;
 
     let first = desktop.get(&service, "/bootstrap").await;
     let second = desktop.get(&service, "/bootstrap").await;
@@ -356,7 +375,8 @@ async fn bootstrap_says_who_the_operator_is_and_opens_the_session_once() {
 async fn a_refusal_speaks_the_operators_language() {
     let world = World::start().await;
     let service = world.service().await;
-    let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({ "locale": "ps-AF" })).await;
+    let mut desktop =
+        Desktop::sign_in(&world, &tenant(&world, 0), json!({ "locale": "ps-AF" })).await;
 
     let answer = desktop.get(&service, "/alerts?limit=9999").await;
 

@@ -90,7 +90,7 @@ impl World {
             .spawn()
             .expect("the binary starts");
         show_if_asked(&mut child);
-        let service = Service {
+        let mut service = Service {
             child,
             url: format!("{root_url}/bff/backoffice/v1"),
             root_url,
@@ -103,7 +103,8 @@ impl World {
             http.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success())
         })
         .await;
-        Service { ready_after: started.elapsed(), ..service }
+        service.ready_after = started.elapsed();
+        service
     }
 }
 
