@@ -45,8 +45,6 @@ pub struct Settings {
     pub window_max: usize,
     /// Their bytes, at most.
     pub window_bytes_max: usize,
-    /// How long the broker may be silent for everything before the relay starts over instead of parking keys.
-    pub outage_after: Duration,
     /// Refusals of one event before it is given up (`activity`) or needs a person (every other ledger).
     pub attempts_max: i32,
     /// Wait before the first retry of a parked key; it doubles with every refusal.
@@ -65,7 +63,6 @@ impl Default for Settings {
             page_max: 1_000,
             window_max: 2_000,
             window_bytes_max: 16 * 1024 * 1024,
-            outage_after: Duration::from_secs(10),
             attempts_max: 10,
             retry_min: Duration::from_millis(500),
             retry_max: Duration::from_secs(60),

@@ -191,9 +191,6 @@ async fn two_intakes_at_once_leave_no_gap_and_no_repeat() {
     for intake in running {
         intake.stop().await.unwrap();
     }
-    for key in 0..6 {
-        assert_all_acknowledged(&broker, NOTIFICATIONS, &format!("k{key}")).await;
-    }
 }
 
 #[tokio::test]

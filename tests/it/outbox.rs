@@ -227,10 +227,9 @@ async fn a_silent_broker_parks_nothing_and_moves_nothing() {
         ..backoffice::pubsub::Settings::default()
     };
     let pubsub = Pubsub::connect(&nowhere).await.unwrap();
-    let settings = Settings { outage_after: Duration::from_millis(200), ..settings("a") };
     record(&database, &tenant(), Ledger::Session, 5).await;
 
-    let ended = Running::start(relay(&database, &pubsub, settings)).ended().await;
+    let ended = Running::start(relay(&database, &pubsub, settings("a"))).ended().await;
 
     assert!(matches!(ended, Err(RelayError::Unavailable(_))), "{ended:?}");
     assert_eq!(cursor(&database).await.position, 0);

@@ -54,6 +54,7 @@ struct Answer {
     key: Key,
     place: Place,
     bytes: usize,
+    sent_at: Instant,
     outcome: Result<(), Failure>,
 }
 
@@ -177,15 +178,16 @@ impl<'a> Turn<'a> {
         let bytes = message.data.len();
         self.bytes += bytes;
         *self.in_flight.entry(event.key.clone()).or_default() += 1;
+        let sent_at = Instant::now();
         let published = self.publishers[&event.key.ledger].publish(message);
         self.answers.push(Box::pin(async move {
             let outcome = published.await.map_err(Failure::from);
-            Answer { key: event.key, place: event.place, bytes, outcome }
+            Answer { key: event.key, place: event.place, bytes, sent_at, outcome }
         }));
     }
 
     fn note(&mut self, answer: Answer) -> Result<(), RelayError> {
-        let Answer { key, place, bytes, outcome } = answer;
+        let Answer { key, place, bytes, sent_at, outcome } = answer;
         self.bytes -= bytes;
         if let Some(count) = self.in_flight.get_mut(&key) {
             *count -= 1;
@@ -198,7 +200,7 @@ impl<'a> Turn<'a> {
                 self.answered_at = Instant::now();
                 self.window.settle(place.position);
             }
-            Err(Failure::Unavailable(reason)) if self.is_outage() => {
+            Err(Failure::Unavailable(reason)) if self.is_outage(sent_at) => {
                 return Err(RelayError::Unavailable(reason));
             }
             Err(failure) => self.park(&key, &place, &failure),
@@ -206,8 +208,9 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    fn is_outage(&self) -> bool {
-        self.answered_at.elapsed() >= self.relay.settings.outage_after
+    /// Whether the broker has taken nothing at all since: then it is not the key that fails.
+    fn is_outage(&self, since: Instant) -> bool {
+        self.answered_at <= since
     }
 
     /// Sets an event aside, and with it what follows in its key. It counts as settled once the lane is stored, which is with the position.
