@@ -1,6 +1,8 @@
-//! Worker: the ledger to Pub/Sub, in the order of positions, at least once. The ledger is the outbox; a fenced cursor walks it.
+//! Worker: the ledger to Pub/Sub, in the order of positions, at least once. The ledger is the
+//! outbox; a fenced cursor walks it.
 //!
-//! A crash repeats what was published after the last stored position; consumers drop what they have seen by `eventId` or `ledgerIndex`.
+//! A crash repeats what was published after the last stored position; consumers drop what they have
+//! seen by `eventId` or `ledgerIndex`.
 
 mod cursor;
 mod declare;
@@ -45,7 +47,8 @@ pub struct Settings {
     pub window_max: usize,
     /// Their bytes, at most.
     pub window_bytes_max: usize,
-    /// Refusals of one event before it is given up (`activity`) or needs a person (every other ledger).
+    /// Refusals of one event before it is given up (`activity`) or needs a person (every other
+    /// ledger).
     pub attempts_max: i32,
     /// Wait before the first retry of a parked key; it doubles with every refusal.
     pub retry_min: Duration,
@@ -65,7 +68,7 @@ impl Default for Settings {
             window_bytes_max: 16 * 1024 * 1024,
             attempts_max: 10,
             retry_min: Duration::from_millis(500),
-            retry_max: Duration::from_secs(60),
+            retry_max: Duration::from_mins(1),
         }
     }
 }
@@ -101,7 +104,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// `ledger` takes the events that declare dead letters, and wakes the relay when this process has committed; others' commits are
+    /// `ledger` takes the events that declare dead letters, and wakes the relay when this process
+    /// has committed; others' commits are
     /// found by polling.
     pub fn new(
         ledger: Ledger,
@@ -117,21 +121,23 @@ impl Relay {
     /// Waits until no other instance relays, then relays, until `shutdown`.
     ///
     /// # Errors
-    /// The first failure but being overtaken, see [`RelayError`]. The supervisor starts it again, with backoff.
+    /// The first failure but being overtaken, see [`RelayError`]. The supervisor starts it again,
+    /// with backoff.
     pub async fn run(&self, shutdown: &CancellationToken) -> Result<(), RelayError> {
         while !shutdown.is_cancelled() {
             let Settings { instance, lease, acquire_interval, .. } = &self.settings;
-            match cursor::acquire(&self.pool, instance, *lease).await? {
-                Some(held) => match turn::Turn::begin(self, held).await?.run(shutdown).await {
-                    Err(RelayError::Fenced) => {
-                        tracing::info!("another relay has taken the cursor; this one waits");
-                    }
-                    ended => return ended,
-                },
-                None => tokio::select! {
+            let Some(held) = cursor::acquire(&self.pool, instance, *lease).await? else {
+                tokio::select! {
                     () = shutdown.cancelled() => (),
                     () = sleep(*acquire_interval) => (),
-                },
+                }
+                continue;
+            };
+            match turn::Turn::begin(self, held).await?.run(shutdown).await {
+                Err(RelayError::Fenced) => {
+                    tracing::info!("another relay has taken the cursor; this one waits");
+                }
+                ended => return ended,
             }
         }
         Ok(())
