@@ -1,4 +1,5 @@
-//! What other services say, taken in from Pub/Sub once, in an order of its own, for the projector to fold.
+//! What other services say, taken in from Pub/Sub once, in an order of its own, for the projector
+//! to fold.
 
 pub mod dead_letter;
 pub mod envelope;

@@ -25,9 +25,11 @@ pub use topology::{
 pub struct Settings {
     /// The Google Cloud project that holds topics and subscriptions.
     pub project: String,
-    /// An emulator, `http://host:port` or `host:port`; `None` is Google's, with the machine's credentials.
+    /// An emulator, `http://host:port` or `host:port`; `None` is Google's, with the machine's
+    /// credentials.
     pub endpoint: Option<String>,
-    /// Whether start-up creates missing topics and subscriptions: emulators only, in service Terraform does it.
+    /// Whether start-up creates missing topics and subscriptions: emulators only, in service
+    /// Terraform does it.
     pub manage_topology: bool,
     /// How long the client tries to publish before it reports a failure.
     pub publish_timeout: Duration,
@@ -115,7 +117,8 @@ impl Pubsub {
         Ok(Self(Arc::new(Inner { settings, publisher, subscriber, topics, subscriptions })))
     }
 
-    /// A publisher of its own for a topic, given by its short name. It keeps one actor an ordering key until it is dropped.
+    /// A publisher of its own for a topic, given by its short name. It keeps one actor an ordering
+    /// key until it is dropped.
     pub fn publisher(&self, topic: &str) -> Publisher {
         let Inner { settings, publisher, .. } = &*self.0;
         Publisher::new(

@@ -64,7 +64,8 @@ pub async fn insert(
     Ok(())
 }
 
-/// Reads every dead letter again, after a fix of its adapter, and appends to the inbox what can be read now.
+/// Reads every dead letter again, after a fix of its adapter, and appends to the inbox what can be
+/// read now.
 ///
 /// # Errors
 /// Only when the database fails; the pages before are done.

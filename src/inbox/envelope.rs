@@ -32,7 +32,8 @@ pub struct Incoming {
     pub event: UpstreamEvent,
 }
 
-/// A message that is meant for us and cannot be used. The text is what an operator reads beside the dead letter.
+/// A message that is meant for us and cannot be used. The text is what an operator reads beside the
+/// dead letter.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     #[error("larger than {MESSAGE_BYTES_MAX} bytes")]
@@ -57,7 +58,7 @@ pub enum Unreadable {
 ///
 /// # Errors
 /// [`Unreadable`]: the message is to be dead-lettered, since another delivery would read the same.
-pub fn read(
+pub(super) fn read(
     topic: &str,
     attributes: &HashMap<String, String>,
     data: &[u8],
@@ -107,7 +108,7 @@ pub fn read(
 }
 
 /// The tenant a message claims, readable or not: whose dead letter it is.
-pub fn claimed_tenant(
+pub(super) fn claimed_tenant(
     topic: &str,
     attributes: &HashMap<String, String>,
     data: &[u8],
@@ -117,7 +118,8 @@ pub fn claimed_tenant(
     tenant_of(shape, attributes, &message).ok()
 }
 
-/// `iam` for `melmastoon.iam.events` and for a topic named like a subject, `melmastoon.iam.session.revoked.v1`.
+/// `iam` for `melmastoon.iam.events` and for a topic named like a subject,
+/// `melmastoon.iam.session.revoked.v1`.
 fn producer_of(topic: &str) -> Option<&str> {
     topic.strip_prefix("melmastoon.")?.split('.').next()
 }
@@ -126,7 +128,8 @@ fn is_read(subject: &str) -> bool {
     !matches!(UpstreamEvent::read(subject, Value::Null), Ok(None))
 }
 
-/// The envelope's tenant; the payload's where the envelope's may be null; never one that the attributes contradict.
+/// The envelope's tenant; the payload's where the envelope's may be null; never one that the
+/// attributes contradict.
 fn tenant_of(
     shape: &Shape,
     attributes: &HashMap<String, String>,

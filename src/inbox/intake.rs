@@ -1,6 +1,10 @@
-//! Worker: moves messages of other services from Pub/Sub into the inbox, each once, and acknowledges after the commit.
+//! Worker: moves messages of other services from Pub/Sub into the inbox, each once, and
+//! acknowledges after the commit.
 //!
-//! A crash between commit and acknowledgment brings a message again; the inbox knows it by producer and event id.
+//! A crash between commit and acknowledgment brings a message again; the inbox knows it by producer
+//! and event id.
+
+mod sorted;
 
 use std::time::Duration;
 
@@ -12,11 +16,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    dead_letter::{self, DeadLetter},
-    envelope::{self, Incoming},
-    store,
-};
+use super::{dead_letter, store};
+use sorted::{Sorted, letter_of};
+
 use crate::{
     clock::SharedClock,
     pubsub::{self, Delivery, Pubsub, PubsubError, Subscription},
@@ -91,7 +93,8 @@ impl Intake {
         self.head.subscribe()
     }
 
-    /// Takes in until `shutdown`. Any number of instances may run: Pub/Sub spreads the keys over them.
+    /// Takes in until `shutdown`. Any number of instances may run: Pub/Sub spreads the keys over
+    /// them.
     ///
     /// # Errors
     /// The first failure, see [`IntakeError`]. The supervisor starts it again, with backoff.
@@ -130,7 +133,8 @@ impl Intake {
         Ok(taken)
     }
 
-    /// Stores a batch in one transaction: events in the inbox, the unreadable as dead letters. Acknowledges nothing.
+    /// Stores a batch in one transaction: events in the inbox, the unreadable as dead letters.
+    /// Acknowledges nothing.
     ///
     /// # Errors
     /// [`IntakeError::Database`] or [`IntakeError::Timeout`]; the transaction is rolled back.
@@ -222,37 +226,6 @@ impl Intake {
     }
 }
 
-/// A batch, read.
-#[derive(Default)]
-struct Sorted {
-    events: Vec<Incoming>,
-    dead_letters: Vec<DeadLetter>,
-    ignored: u64,
-}
-
-impl Sorted {
-    fn of(topic: &str, batch: &[Delivery]) -> Self {
-        let mut sorted = Self::default();
-        for delivery in batch {
-            match envelope::read(topic, &delivery.attributes, &delivery.data) {
-                Ok(Some(incoming)) => sorted.events.push(incoming),
-                Ok(None) => sorted.ignored += 1,
-                Err(unreadable) => {
-                    let reason = reason_of(&unreadable);
-                    tracing::warn!(
-                        topic,
-                        message_id = delivery.message_id,
-                        reason,
-                        "a message of another service cannot be read and is set aside"
-                    );
-                    sorted.dead_letters.push(letter_of(topic, delivery, &reason));
-                }
-            }
-        }
-        sorted
-    }
-}
-
 impl Taken {
     fn add(&mut self, other: Self) {
         self.stored += other.stored;
@@ -273,28 +246,6 @@ impl Taken {
                 "topic" => topic.to_owned(), "outcome" => outcome)
             .increment(count);
         }
-    }
-}
-
-/// The reason with its cause: what the JSON reader says of place and type, which never quotes a text of the message.
-fn reason_of(unreadable: &envelope::Unreadable) -> String {
-    match unreadable {
-        envelope::Unreadable::NotJson(source) | envelope::Unreadable::Payload(source) => {
-            format!("{unreadable}: {:?} error at line {}", source.classify(), source.line())
-        }
-        _ => unreadable.to_string(),
-    }
-}
-
-fn letter_of(topic: &str, delivery: &Delivery, reason: &str) -> DeadLetter {
-    DeadLetter {
-        tenant_id: envelope::claimed_tenant(topic, &delivery.attributes, &delivery.data)
-            .unwrap_or_else(events::TenantId::system),
-        topic: topic.to_owned(),
-        message_id: delivery.message_id.clone(),
-        reason: reason.to_owned(),
-        attributes: delivery.attributes.clone(),
-        raw: delivery.data.to_vec(),
     }
 }
 

@@ -32,7 +32,8 @@ pub enum InboxReadError {
     Gap { after: i64, found: i64 },
 }
 
-/// The next events after position `after` (0 for all), at most `limit`, each exactly one position on; empty at the end.
+/// The next events after position `after` (0 for all), at most `limit`, each exactly one position
+/// on; empty at the end.
 ///
 /// For the roles `project` and `intake`.
 ///
@@ -45,7 +46,8 @@ pub async fn tail(
 ) -> Result<Vec<InboxEvent>, InboxReadError> {
     let rows = sqlx::query!(
         r#"
-        select position, tenant_id, producer, event_id, subject, occurred_at, payload::text as "payload!"
+        select position, tenant_id, producer, event_id, subject, occurred_at,
+            payload::text as "payload!"
         from inbox_event
         where position > $1
         order by position

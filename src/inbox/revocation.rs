@@ -1,4 +1,5 @@
-//! Worker: the road of its own for revocations, whose fence stands before the message is acknowledged.
+//! Worker: the road of its own for revocations, whose fence stands before the message is
+//! acknowledged.
 
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ const CONCURRENT_MAX: usize = 64;
 pub struct Revocation {
     pub tenant_id: TenantId,
     pub subject: RevokedSubject,
-    /// iam's word, such as `admin` or `refresh_replay`; `user_locked` and `device_revoked` for those events.
+    /// iam's word, such as `admin` or `refresh_replay`; `user_locked` and `device_revoked` for
+    /// those events.
     pub reason: String,
     pub at: DateTime<Utc>,
     /// iam's id of the event.
@@ -61,9 +63,11 @@ impl Revocation {
     }
 }
 
-/// Hands every revocation to `sink` until `shutdown`, and acknowledges it when `sink` has written it; else it comes again.
+/// Hands every revocation to `sink` until `shutdown`, and acknowledges it when `sink` has written
+/// it; else it comes again.
 ///
-/// What cannot be read is acknowledged: intake, which reads the same topic, keeps it as a dead letter.
+/// What cannot be read is acknowledged: intake, which reads the same topic, keeps it as a dead
+/// letter.
 ///
 /// # Errors
 /// When the subscription cannot be read. The supervisor starts it again, with backoff.

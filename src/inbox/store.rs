@@ -1,4 +1,5 @@
-//! Tables `inbox_event` and `inbox_head`: events of other services, deduplicated, each with its place.
+//! Tables `inbox_event` and `inbox_head`: events of other services, deduplicated, each with its
+//! place.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -17,12 +18,14 @@ pub struct Appended {
     pub stored: i64,
 }
 
-/// Appends the events that are not there yet, in order, gapless; what a batch or an earlier one already holds is left out.
+/// Appends the events that are not there yet, in order, gapless; what a batch or an earlier one
+/// already holds is left out.
 ///
 /// The head stays locked until the transaction of `db` ends: commit at once.
 ///
 /// # Errors
-/// Only when the database fails or refuses a value; nothing is left behind once the transaction is rolled back.
+/// Only when the database fails or refuses a value; nothing is left behind once the transaction is
+/// rolled back.
 pub async fn append(
     db: &mut PgConnection,
     events: &[Incoming],

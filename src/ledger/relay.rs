@@ -1,6 +1,8 @@
-//! Worker: the ledger to Pub/Sub, in the order of positions, at least once. The ledger is the outbox; a fenced cursor walks it.
+//! Worker: the ledger to Pub/Sub, in the order of positions, at least once. The ledger is the
+//! outbox; a fenced cursor walks it.
 //!
-//! A crash repeats what was published after the last stored position; consumers drop what they have seen by `eventId` or `ledgerIndex`.
+//! A crash repeats what was published after the last stored position; consumers drop what they have
+//! seen by `eventId` or `ledgerIndex`.
 
 mod cursor;
 mod declare;
@@ -45,9 +47,8 @@ pub struct Settings {
     pub window_max: usize,
     /// Their bytes, at most.
     pub window_bytes_max: usize,
-    /// How long the broker may be silent for everything before the relay starts over instead of parking keys.
-    pub outage_after: Duration,
-    /// Refusals of one event before it is given up (`activity`) or needs a person (every other ledger).
+    /// Refusals of one event before it is given up (`activity`) or needs a person (every other
+    /// ledger).
     pub attempts_max: i32,
     /// Wait before the first retry of a parked key; it doubles with every refusal.
     pub retry_min: Duration,
@@ -65,10 +66,9 @@ impl Default for Settings {
             page_max: 1_000,
             window_max: 2_000,
             window_bytes_max: 16 * 1024 * 1024,
-            outage_after: Duration::from_secs(10),
             attempts_max: 10,
             retry_min: Duration::from_millis(500),
-            retry_max: Duration::from_secs(60),
+            retry_max: Duration::from_mins(1),
         }
     }
 }
@@ -104,7 +104,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// `ledger` takes the events that declare dead letters, and wakes the relay when this process has committed; others' commits are
+    /// `ledger` takes the events that declare dead letters, and wakes the relay when this process
+    /// has committed; others' commits are
     /// found by polling.
     pub fn new(
         ledger: Ledger,
@@ -120,21 +121,23 @@ impl Relay {
     /// Waits until no other instance relays, then relays, until `shutdown`.
     ///
     /// # Errors
-    /// The first failure but being overtaken, see [`RelayError`]. The supervisor starts it again, with backoff.
+    /// The first failure but being overtaken, see [`RelayError`]. The supervisor starts it again,
+    /// with backoff.
     pub async fn run(&self, shutdown: &CancellationToken) -> Result<(), RelayError> {
         while !shutdown.is_cancelled() {
             let Settings { instance, lease, acquire_interval, .. } = &self.settings;
-            match cursor::acquire(&self.pool, instance, *lease).await? {
-                Some(held) => match turn::Turn::begin(self, held).await?.run(shutdown).await {
-                    Err(RelayError::Fenced) => {
-                        tracing::info!("another relay has taken the cursor; this one waits");
-                    }
-                    ended => return ended,
-                },
-                None => tokio::select! {
+            let Some(held) = cursor::acquire(&self.pool, instance, *lease).await? else {
+                tokio::select! {
                     () = shutdown.cancelled() => (),
                     () = sleep(*acquire_interval) => (),
-                },
+                }
+                continue;
+            };
+            match turn::Turn::begin(self, held).await?.run(shutdown).await {
+                Err(RelayError::Fenced) => {
+                    tracing::info!("another relay has taken the cursor; this one waits");
+                }
+                ended => return ended,
             }
         }
         Ok(())

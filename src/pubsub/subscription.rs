@@ -14,8 +14,10 @@ use super::PubsubError;
 /// Messages that may be with us unacknowledged, before the broker holds back.
 const OUTSTANDING_MAX: i64 = 1_024;
 const OUTSTANDING_BYTES_MAX: i64 = 32 * 1024 * 1024;
-/// How long a message stays with a puller that has vanished: the client extends the lease of what is at work, and the broker takes back
-/// the rest after this. Google's emulator hands messages even to a stream that has ended, which costs them this long.
+/// How long a message stays with a puller that has vanished: the client extends the lease of what
+/// is at work, and the broker takes back
+/// the rest after this. Google's emulator hands messages even to a stream that has ended, which
+/// costs them this long.
 const LEASE_EXTENSION: Duration = Duration::from_secs(10);
 /// How long the end of a pull may take; the whole service has 8 s.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -56,7 +58,8 @@ impl Subscription {
     /// The next message; `None` when the pull has ended. Cancelling the wait loses nothing.
     ///
     /// # Errors
-    /// [`PubsubError::Subscription`] when it does not exist or may not be read; a broken connection is mended silently.
+    /// [`PubsubError::Subscription`] when it does not exist or may not be read; a broken connection
+    /// is mended silently.
     pub async fn next(&mut self) -> Result<Option<Delivery>, PubsubError> {
         let next = self.stream.next().await.transpose().map_err(|source| {
             PubsubError::Subscription { subscription: self.name.clone(), source }
@@ -71,7 +74,8 @@ impl Subscription {
 }
 
 impl Subscription {
-    /// Ends the pull: sends the acknowledgments that are given and gives everything else back. Waits [`CLOSE_TIMEOUT`] at most; what
+    /// Ends the pull: sends the acknowledgments that are given and gives everything else back.
+    /// Waits [`CLOSE_TIMEOUT`] at most; what
     /// is not sent by then comes again.
     pub async fn close(self) {
         if timeout(CLOSE_TIMEOUT, self.stream.shutdown_token().shutdown()).await.is_err() {
@@ -84,7 +88,8 @@ impl Subscription {
 }
 
 impl Delivery {
-    /// Tells the broker that the message is dealt with. Best effort: a lost acknowledgment means another delivery.
+    /// Tells the broker that the message is dealt with. Best effort: a lost acknowledgment means
+    /// another delivery.
     pub fn ack(self) {
         self.handler.ack();
     }

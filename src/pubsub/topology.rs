@@ -17,7 +17,8 @@ pub const INTAKE_TOPICS: [&str; 3] =
     ["melmastoon.notification.events", IAM_EVENTS, "melmastoon.lock.events"];
 
 const ACK_DEADLINE_SECONDS: i32 = 30;
-/// A message that failed this often is broken, not unlucky: what we cannot read is acknowledged and kept by ourselves.
+/// A message that failed this often is broken, not unlucky: what we cannot read is acknowledged and
+/// kept by ourselves.
 const DELIVERY_ATTEMPTS_MAX: i32 = 20;
 const REDELIVERY_MIN: Duration = Duration::from_millis(100);
 const REDELIVERY_MAX: Duration = Duration::from_secs(30);
@@ -38,7 +39,8 @@ pub fn dead_letter_topic(topic: &str) -> String {
 }
 
 impl Pubsub {
-    /// Creates every topic, dead-letter topic and subscription that is missing; nothing unless `manage_topology` is set.
+    /// Creates every topic, dead-letter topic and subscription that is missing; nothing unless
+    /// `manage_topology` is set.
     ///
     /// # Errors
     /// [`PubsubError::Topology`] with the first that could not be made.

@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-/// Names of members of the envelope's top level, the producer's own first; later ones are tolerated.
+/// Names of members of the envelope's top level, the producer's own first; later ones are
+/// tolerated.
 #[derive(Debug)]
 pub(super) struct Shape {
     id: &'static [&'static str],
@@ -22,7 +23,8 @@ const EVENT_ID_AND_PAYLOAD: Shape = Shape {
     payload: &["payload"],
 };
 
-/// tenant, pricing, lock and ai-orchestrator: `id`, `type` (tenant's `subject` is an entity), `data`.
+/// tenant, pricing, lock and ai-orchestrator: `id`, `type` (tenant's `subject` is an entity),
+/// `data`.
 const ID_AND_DATA: Shape = Shape {
     id: &["id", "eventId"],
     subject: &["type", "subject"],
@@ -40,7 +42,8 @@ const EVENT_ENVELOPE: Shape = Shape {
     payload: &["payload", "data"],
 };
 
-/// billing: CloudEvents 1.0, structured, whose attribute names are lower case and whose `subject` is a folio.
+/// billing: `CloudEvents` 1.0, structured, whose attribute names are lower case and whose `subject`
+/// is a folio.
 const CLOUD_EVENT: Shape = Shape {
     id: &["id"],
     subject: &["type"],
@@ -75,7 +78,8 @@ impl Shape {
         text(message, self.id)
     }
 
-    /// The first candidate that is a subject of the platform: `subject` is an entity's id in some envelopes.
+    /// The first candidate that is a subject of the platform: `subject` is an entity's id in some
+    /// envelopes.
     pub(super) fn subject<'a>(&self, message: &'a Value) -> Option<&'a str> {
         self.subject
             .iter()

@@ -15,7 +15,8 @@ fn revoked() -> Value {
 }
 
 fn lock_alert() -> Value {
-    json!({"lockId": "l1", "propertyId": "p1", "roomId": "r1", "kind": "battery", "severity": "high", "at": AT})
+    json!({"lockId": "l1", "propertyId": "p1", "roomId": "r1", "kind": "battery",
+        "severity": "high", "at": AT})
 }
 
 fn read_json(topic: &str, message: &Value) -> Result<Option<Incoming>, Unreadable> {
@@ -27,8 +28,9 @@ fn samples() -> Vec<(&'static str, Value)> {
     vec![
         (
             "melmastoon.iam.events",
-            json!({"eventId": "e1", "subject": "melmastoon.iam.session.revoked.v1", "tenantId": TENANT,
-                "occurredAt": AT, "payload": revoked(), "partitionKey": "ses_1", "class": "security"}),
+            json!({"eventId": "e1", "subject": "melmastoon.iam.session.revoked.v1",
+                "tenantId": TENANT, "occurredAt": AT, "payload": revoked(),
+                "partitionKey": "ses_1", "class": "security"}),
         ),
         (
             "melmastoon.lock.events",
@@ -49,8 +51,8 @@ fn samples() -> Vec<(&'static str, Value)> {
         ),
         (
             "melmastoon.notification.events",
-            json!({"id": "e1", "type": "melmastoon.notification.alert.acknowledged.v1", "subject": "a1",
-                "tenantId": TENANT, "occurredAt": AT, "payload": alert()}),
+            json!({"id": "e1", "type": "melmastoon.notification.alert.acknowledged.v1",
+                "subject": "a1", "tenantId": TENANT, "occurredAt": AT, "payload": alert()}),
         ),
     ]
 }

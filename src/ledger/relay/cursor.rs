@@ -1,6 +1,7 @@
 //! Table `relay_cursor`: how far the ledger is published, and who alone may say so.
 //!
-//! A lease on the database's time keeps two relays from working at once; the epoch makes it certain: whoever was overtaken, however long
+//! A lease on the database's time keeps two relays from working at once; the epoch makes it
+//! certain: whoever was overtaken, however long
 //! it slept, changes no row any more.
 
 use std::time::Duration;
@@ -38,7 +39,8 @@ pub(super) async fn acquire(
     let taken = sqlx::query!(
         r#"
         update relay_cursor
-        set epoch = epoch + 1, owner = $2, lease_until = clock_timestamp() + make_interval(secs => $3)
+        set epoch = epoch + 1, owner = $2,
+            lease_until = clock_timestamp() + make_interval(secs => $3)
         where shard = $1 and lease_until < clock_timestamp()
         returning epoch, position
         "#,
@@ -85,11 +87,13 @@ impl Held {
     ) -> Result<(), RelayError> {
         let now = Instant::now();
         let mut transaction = pool.begin().await?;
-        // First, since it locks the row: whoever takes the cursor waits for this commit, or this finds another epoch.
+        // First, since it locks the row: whoever takes the cursor waits for this commit, or this
+        // finds another epoch.
         let moved = sqlx::query!(
             r#"
             update relay_cursor
-            set position = greatest(position, $3), lease_until = clock_timestamp() + make_interval(secs => $4)
+            set position = greatest(position, $3),
+                lease_until = clock_timestamp() + make_interval(secs => $4)
             where shard = $1 and epoch = $2
             "#,
             SHARD,

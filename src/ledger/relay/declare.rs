@@ -1,4 +1,5 @@
-//! A dead letter is put on record: `relay.dead_lettered` in the tenant's `system` ledger, once an event.
+//! A dead letter is put on record: `relay.dead_lettered` in the tenant's `system` ledger, once an
+//! event.
 
 use events::{Metadata, StreamId, ledger::system::SystemEvent};
 
@@ -10,7 +11,8 @@ use super::{
 
 const PAGE_MAX: i64 = 100;
 
-/// Declares every dead letter that is not declared yet; false when some have to wait for another time.
+/// Declares every dead letter that is not declared yet; false when some have to wait for another
+/// time.
 ///
 /// # Errors
 /// When the relay's tables fail. A ledger that takes nothing at the moment is no error.

@@ -1,4 +1,5 @@
-//! A key that the broker refuses, as the relay sees it: where it waits, up to where, and when it is tried again.
+//! A key that the broker refuses, as the relay sees it: where it waits, up to where, and when it is
+//! tried again.
 
 use std::time::Duration;
 
@@ -17,12 +18,14 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Lane {
     pub parked: Parked,
-    /// The highest position of the key that the relay has read. Later events are not the lane's yet.
+    /// The highest position of the key that the relay has read. Later events are not the lane's
+    /// yet.
     pub covered_to: i64,
     /// Not yet stored as it is.
     pub is_dirty: bool,
     pub is_retrying: bool,
-    /// One by one, until a run of events went well: so that a refusal falls on the event that caused it.
+    /// One by one, until a run of events went well: so that a refusal falls on the event that
+    /// caused it.
     pub is_single: bool,
 }
 
@@ -51,7 +54,7 @@ impl Lane {
             from,
             attempts: i32::from(matches!(failure, Failure::Refused(_))),
             reason: failure.reason().to_owned(),
-            parked_at: now,
+            since: now,
             next_try: now + delta(settings.retry_min),
         };
         Self { parked, covered_to, is_dirty: true, is_retrying: false, is_single: true }
@@ -139,7 +142,8 @@ impl Lane {
     }
 }
 
-/// Doubles with every refusal, up to the longest wait. Lanes are few: no jitter is needed to spread them.
+/// Doubles with every refusal, up to the longest wait. Lanes are few: no jitter is needed to spread
+/// them.
 fn backoff(settings: &Settings, attempts: i32) -> Duration {
     let doublings = u32::try_from(attempts.clamp(1, 20) - 1).unwrap_or_default();
     settings.retry_min.saturating_mul(1 << doublings).min(settings.retry_max)

@@ -1,4 +1,5 @@
-//! A recorded event as its message: the envelope around the stored bytes, and the attributes of `CloudEvents`.
+//! A recorded event as its message: the envelope around the stored bytes, and the attributes of
+//! `CloudEvents`.
 
 use std::collections::HashMap;
 
@@ -18,7 +19,8 @@ const PRODUCER: &str = "bff-backoffice-service";
 #[error("the stored event does not parse")]
 pub(super) struct Malformed;
 
-/// `events::envelope::Message` with the payload left as it is stored, so that a consumer can hash it.
+/// `events::envelope::Message` with the payload left as it is stored, so that a consumer can hash
+/// it.
 #[derive(Serialize)]
 struct Message<'a> {
     envelope: Envelope,
@@ -66,7 +68,8 @@ fn envelope_of(event: &Pending, published_at: DateTime<Utc>) -> Result<Envelope,
     })
 }
 
-/// Binary mode of the Pub/Sub binding of `CloudEvents` 1.0, and what a consumer dedupes and checks order by.
+/// Binary mode of the Pub/Sub binding of `CloudEvents` 1.0, and what a consumer dedupes and checks
+/// order by.
 fn attributes_of(event: &Pending, envelope: &Envelope) -> HashMap<String, String> {
     let time = event.occurred_at.to_rfc3339_opts(SecondsFormat::Micros, true);
     let source = format!("/{PRODUCER}/{}", event.key.ledger.name());

@@ -14,7 +14,7 @@ pub(super) struct Gauges {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats; counts stay far below 2^52")]
-pub(super) fn set(gauges: Gauges) {
+pub(super) fn set(gauges: &Gauges) {
     let lag = gauges.oldest_at.map_or(0, |at| (gauges.now - at).num_milliseconds().max(0));
     metrics::gauge!("bff_backoffice_outbox_depth").set(gauges.depth.max(0) as f64);
     metrics::gauge!("bff_backoffice_outbox_lag_seconds").set(lag as f64 / 1_000.0);

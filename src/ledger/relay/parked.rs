@@ -1,4 +1,5 @@
-//! Tables `relay_parked` and `relay_dead_letter`: keys the broker refuses, waiting in order, and events that were given up.
+//! Tables `relay_parked` and `relay_dead_letter`: keys the broker refuses, waiting in order, and
+//! events that were given up.
 
 use chrono::{DateTime, Utc};
 use events::{EventId, Ledger, TenantId};
@@ -16,7 +17,7 @@ pub(super) struct Parked {
     /// Failed tries of the event at `from`.
     pub attempts: i32,
     pub reason: String,
-    pub parked_at: DateTime<Utc>,
+    pub since: DateTime<Utc>,
     pub next_try: DateTime<Utc>,
 }
 
@@ -51,7 +52,8 @@ impl Changes {
 pub(super) async fn load(pool: &PgPool) -> Result<Vec<(Key, Parked)>, RelayError> {
     let rows = sqlx::query!(
         r#"
-        select tenant_id, ledger, period, ledger_index, from_position, attempts, reason, parked_at, next_try
+        select tenant_id, ledger, period, ledger_index, from_position, attempts, reason,
+            parked_at, next_try
         from relay_parked
         "#
     )
@@ -66,7 +68,7 @@ pub(super) async fn load(pool: &PgPool) -> Result<Vec<(Key, Parked)>, RelayError
                 from,
                 attempts: row.attempts,
                 reason: row.reason,
-                parked_at: row.parked_at,
+                since: row.parked_at,
                 next_try: row.next_try,
             };
             Ok((key, parked))
@@ -121,7 +123,8 @@ async fn upsert(db: &mut PgConnection, key: &Key, parked: &Parked) -> Result<(),
     sqlx::query!(
         r#"
         insert into relay_parked
-            (tenant_id, ledger, period, ledger_index, from_position, attempts, reason, parked_at, next_try)
+            (tenant_id, ledger, period, ledger_index, from_position, attempts, reason, parked_at,
+            next_try)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         on conflict (tenant_id, ledger) do update
         set period = excluded.period,
@@ -139,7 +142,7 @@ async fn upsert(db: &mut PgConnection, key: &Key, parked: &Parked) -> Result<(),
         parked.from.position,
         parked.attempts,
         parked.reason,
-        parked.parked_at,
+        parked.since,
         parked.next_try,
     )
     .execute(db)
@@ -151,7 +154,8 @@ async fn insert_dead_letter(db: &mut PgConnection, given_up: &GivenUp) -> Result
     sqlx::query!(
         r#"
         insert into relay_dead_letter
-            (tenant_id, event_id, position, ledger, period, ledger_index, topic, reason, given_up_at)
+            (tenant_id, event_id, position, ledger, period, ledger_index, topic, reason,
+            given_up_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         on conflict (tenant_id, event_id) do nothing
         "#,

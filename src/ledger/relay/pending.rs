@@ -39,7 +39,8 @@ impl Place {
     }
 }
 
-/// A recorded event with the bytes that were hashed, parsed no further than its key: one that is malformed must hold up its key alone.
+/// A recorded event with the bytes that were hashed, parsed no further than its key: one that is
+/// malformed must hold up its key alone.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
     pub key: Key,
@@ -77,7 +78,8 @@ struct Row {
     leaf_hash: Vec<u8>,
 }
 
-/// The next events after position `after`, each exactly one position on; empty at the end of the ledger.
+/// The next events after position `after`, each exactly one position on; empty at the end of the
+/// ledger.
 ///
 /// # Errors
 /// [`RelayError::Gap`] when the invariant of gapless positions is broken.
@@ -89,8 +91,8 @@ pub(super) async fn page(
     let rows = sqlx::query_as!(
         Row,
         r#"
-        select tenant_id, ledger, period, ledger_index, position, stream, stream_version, event_id, kind,
-            schema_version, body, metadata, occurred_at, recorded_at, leaf_hash
+        select tenant_id, ledger, period, ledger_index, position, stream, stream_version,
+            event_id, kind, schema_version, body, metadata, occurred_at, recorded_at, leaf_hash
         from event
         where shard = $1 and position > $2
         order by position
@@ -124,8 +126,8 @@ pub(super) async fn of_key(
     let rows = sqlx::query_as!(
         Row,
         r#"
-        select tenant_id, ledger, period, ledger_index, position, stream, stream_version, event_id, kind,
-            schema_version, body, metadata, occurred_at, recorded_at, leaf_hash
+        select tenant_id, ledger, period, ledger_index, position, stream, stream_version,
+            event_id, kind, schema_version, body, metadata, occurred_at, recorded_at, leaf_hash
         from event
         where tenant_id = $1
             and ledger = $2

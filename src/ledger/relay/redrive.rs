@@ -19,7 +19,8 @@ pub struct Redriven {
 }
 
 impl Relay {
-    /// Publishes dead letters and asks the running relay to try its parked keys. Safe beside a running relay.
+    /// Publishes dead letters and asks the running relay to try its parked keys. Safe beside a
+    /// running relay.
     ///
     /// # Errors
     /// When the database fails; what was published before is noted.

@@ -1,4 +1,7 @@
-//! The time for which one relay holds the cursor: read ahead, publish, keep account of answers, store the position.
+//! The time for which one relay holds the cursor: read ahead, publish, keep account of answers,
+//! store the position.
+
+mod lanes;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,17 +16,15 @@ use super::{
     cursor::Held,
     declare,
     failure::Failure,
-    lane::{Lane, Progress},
+    lane::Lane,
     message, observe,
     parked::{self, Changes},
     pending::{self, Key, Pending, Place},
-    retry::{Attempt, Retry},
+    retry::Retry,
     window::Window,
 };
 use crate::pubsub::Publisher;
 
-/// Parked keys tried at the same time.
-const RETRIES_MAX: usize = 8;
 /// How often the gauges are set, and an operator's wish is looked for.
 const OBSERVE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -54,6 +55,7 @@ struct Answer {
     key: Key,
     place: Place,
     bytes: usize,
+    sent_at: Instant,
     outcome: Result<(), Failure>,
 }
 
@@ -95,7 +97,7 @@ impl<'a> Turn<'a> {
         };
         let lease = self.relay.settings.lease;
         if let Ok(Err(error)) = timeout(lease, self.held.release(&self.relay.pool)).await {
-            tracing::warn!(error = %error, "the relay's cursor is not given back and its lease will end");
+            tracing::warn!(error = %error, "the cursor is not given back; its lease will end");
         }
         ended
     }
@@ -177,15 +179,16 @@ impl<'a> Turn<'a> {
         let bytes = message.data.len();
         self.bytes += bytes;
         *self.in_flight.entry(event.key.clone()).or_default() += 1;
+        let sent_at = Instant::now();
         let published = self.publishers[&event.key.ledger].publish(message);
         self.answers.push(Box::pin(async move {
             let outcome = published.await.map_err(Failure::from);
-            Answer { key: event.key, place: event.place, bytes, outcome }
+            Answer { key: event.key, place: event.place, bytes, sent_at, outcome }
         }));
     }
 
     fn note(&mut self, answer: Answer) -> Result<(), RelayError> {
-        let Answer { key, place, bytes, outcome } = answer;
+        let Answer { key, place, bytes, sent_at, outcome } = answer;
         self.bytes -= bytes;
         if let Some(count) = self.in_flight.get_mut(&key) {
             *count -= 1;
@@ -198,7 +201,7 @@ impl<'a> Turn<'a> {
                 self.answered_at = Instant::now();
                 self.window.settle(place.position);
             }
-            Err(Failure::Unavailable(reason)) if self.is_outage() => {
+            Err(Failure::Unavailable(reason)) if self.is_outage(sent_at) => {
                 return Err(RelayError::Unavailable(reason));
             }
             Err(failure) => self.park(&key, &place, &failure),
@@ -206,83 +209,9 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    fn is_outage(&self) -> bool {
-        self.answered_at.elapsed() >= self.relay.settings.outage_after
-    }
-
-    /// Sets an event aside, and with it what follows in its key. It counts as settled once the lane is stored, which is with the position.
-    fn park(&mut self, key: &Key, place: &Place, failure: &Failure) {
-        let (now, settings) = (self.relay.clock.now(), &self.relay.settings);
-        match self.lanes.get_mut(key) {
-            Some(lane) => lane.cover_failed(place, failure),
-            None => {
-                tracing::warn!(
-                    ordering_key = key.ordering_key(),
-                    position = place.position,
-                    reason = failure.reason(),
-                    "an event cannot be published: its ordering key waits"
-                );
-                let lane = Lane::new(place.clone(), failure, now, settings);
-                self.lanes.insert(key.clone(), lane);
-            }
-        }
-        self.window.settle(place.position);
-    }
-
-    /// Starts the retries that are due, of keys with nothing on its way.
-    fn retry_due(&mut self) {
-        let now = self.relay.clock.now();
-        for (key, lane) in &mut self.lanes {
-            if self.retries.len() >= RETRIES_MAX {
-                return;
-            }
-            if !lane.is_due(now) || self.in_flight.contains_key(key) {
-                continue;
-            }
-            lane.is_retrying = true;
-            let attempt = Attempt {
-                pool: self.relay.pool.clone(),
-                publisher: self.publishers[&key.ledger].clone(),
-                clock: self.relay.clock.clone(),
-                key: key.clone(),
-                from: lane.parked.from.clone(),
-                to_position: lane.covered_to,
-                is_single: lane.is_single,
-            };
-            let key = key.clone();
-            self.retries.push(Box::pin(async move { (key, attempt.run().await) }));
-        }
-    }
-
-    fn note_retry(&mut self, key: &Key, retry: Retry) {
-        let (now, settings) = (self.relay.clock.now(), &self.relay.settings);
-        let Some(lane) = self.lanes.get_mut(key) else { return };
-        if retry.failed.is_none() {
-            self.answered_at = Instant::now();
-        }
-        let ordering_key = key.ordering_key();
-        match lane.retried(key, retry, now, settings) {
-            Progress::Waiting => (),
-            Progress::Empty => {
-                tracing::info!(ordering_key, "every waiting event of the key is published");
-                self.lanes.remove(key);
-                self.changes.unparked.push(key.clone());
-            }
-            Progress::GaveUp(given_up) => {
-                tracing::error!(ordering_key, event_id = %given_up.event_id,
-                    reason = given_up.reason, "an event is given up and set aside as a dead letter");
-                self.changes.given_up.push(given_up);
-            }
-            Progress::Stuck => {
-                tracing::error!(
-                    ordering_key,
-                    position = lane.parked.from.position,
-                    attempts = lane.parked.attempts,
-                    reason = lane.parked.reason,
-                    "an audit event cannot be published; its ordering key waits for a person"
-                );
-            }
-        }
+    /// Whether the broker has taken nothing at all since: then it is not the key that fails.
+    fn is_outage(&self, since: Instant) -> bool {
+        self.answered_at <= since
     }
 
     /// Sets the gauges, declares dead letters, and makes the keys due that an operator wants tried.
@@ -290,7 +219,7 @@ impl<'a> Turn<'a> {
         let now = self.relay.clock.now();
         let head = read::head(&self.relay.pool).await?;
         let stuck_from = self.relay.settings.attempts_max;
-        observe::set(observe::Gauges {
+        observe::set(&observe::Gauges {
             depth: head - self.window.settled(),
             oldest_at: self.window.oldest(),
             parked_keys: self.lanes.len(),

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use chrono::{DateTime, Utc};
 
-/// The events after the cursor that have been read, in the order of their positions, which has no gaps.
+/// The events after the cursor that have been read, in the order of their positions, which has no
+/// gaps.
 #[derive(Debug)]
 pub(super) struct Window {
     settled: i64,
