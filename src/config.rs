@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(config.server.listen.port(), 8083);
         assert_eq!(config.server.public_bases.len(), 2);
         assert!(config.tokens.nonce_required);
-        assert_eq!(config.tokens.proof_age_max, Duration::from_secs(60));
+        assert_eq!(config.tokens.proof_age_max, Duration::from_mins(1));
     }
 
     #[test]

@@ -20,7 +20,7 @@ struct Arguments {
     /// How log lines look
     #[arg(long, env = "LOG_FORMAT", default_value = "json", global = true)]
     log_format: LogFormat,
-    /// Which lines are logged, in the syntax of RUST_LOG
+    /// Which lines are logged, in the syntax of `RUST_LOG`
     #[arg(long, env = "RUST_LOG", default_value = "info,sqlx=warn", global = true)]
     log: String,
     #[command(subcommand)]
@@ -31,7 +31,7 @@ struct Arguments {
 enum Role {
     /// Serve until SIGTERM or ctrl-C, then drain
     Serve,
-    /// Bring the database up to date, as its owner (DATABASE_OWNER_URL)
+    /// Bring the database up to date, as its owner (`DATABASE_OWNER_URL`)
     Migrate,
     /// Fold a view anew from its logs, for every tenant and property
     Rebuild { view: View },
@@ -44,7 +44,7 @@ enum Role {
     /// Run a scheduled job once
     Job { name: Job },
     /// Be a desktop on the command line: sign proofs, read, acknowledge, listen
-    Desktop(desktop::Options),
+    Desktop(Box<desktop::Options>),
     /// Run the service and a simulated platform on a development stack
     Dev(dev::Options),
 }
@@ -108,7 +108,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Role::Job { name: Job::Partitions } => {
             maintenance::partitions(&Config::from_environment()?).await
         }
-        Role::Desktop(options) => desktop::run(options).await,
+        Role::Desktop(options) => desktop::run(*options).await,
         Role::Dev(options) => dev::run(options).await,
     }
 }

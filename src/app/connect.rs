@@ -17,7 +17,7 @@ use crate::{
     config::{Config, Stores},
     database,
     http::seal::Seal,
-    ledger::{self, Ledger, Pools, lint, personal::MasterKey},
+    ledger::{self, Ledger, Pools, leaf, lint, personal::MasterKey},
     live::{self, CursorKeys, Hub},
     projector::{self, Builder},
     pubsub::{self, Pubsub},
@@ -60,7 +60,7 @@ pub async fn connect(
         redis("REDIS_CACHE_URL", config.stores.redis_cache_url.expose_secret()),
         pubsub(&config.stores),
     )?;
-    let gate = gate(config, &secrets, &upstream, session_tier.clone(), clock.clone())?;
+    let gate = gate(config, &secrets, &upstream, &session_tier, clock.clone())?;
     let cursor_keys = cursor_keys(&secrets.live);
     let hub = Hub::start(
         session_tier.clone(),
@@ -183,7 +183,7 @@ fn gate(
     config: &Config,
     secrets: &Secrets,
     upstream: &Upstream,
-    session_tier: Redis,
+    session_tier: &Redis,
     clock: SharedClock,
 ) -> anyhow::Result<Gate> {
     let tokens = &config.tokens;
@@ -246,9 +246,12 @@ fn cursor_keys(secret: &Rotating) -> CursorKeys {
 }
 
 /// The key that wraps the keys of persons; its id is its fingerprint, so that a rotation needs no bookkeeping.
+///
+/// # Errors
+/// Never for a secret that was read: its hash has the length of a key.
 pub fn master_key(secrets: &Secrets) -> anyhow::Result<MasterKey> {
     let key = Sha256::digest(secrets.personal_data.expose_secret());
     let id = Sha256::digest(key);
-    let id: String = id.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let id = leaf::hex(&id[..8]);
     Ok(MasterKey::new(&id, &key)?)
 }

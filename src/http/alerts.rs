@@ -31,20 +31,17 @@ pub async fn inbox(
     let mut inbox = Inbox { alerts: Vec::new(), is_hit: true };
     for property_id in properties {
         let standing = alert_inbox::list(app.cache_tier(), tenant_id, property_id).await;
-        let alerts = match standing {
-            Ok(Some(alerts)) => {
-                reconcile(app, entrant, property_id, alerts.clone());
-                alerts
-            }
-            // A tier that cannot be read: the builder folds for this one reader.
-            Ok(None) | Err(_) => {
-                inbox.is_hit = false;
-                let alerts = build(app, entrant, property_id).await?;
-                let reconciled = reconcile(app, entrant, property_id, alerts.clone());
-                match tokio::time::timeout(RECONCILE_WAIT, reconciled).await {
-                    Ok(Ok(true)) => build(app, entrant, property_id).await?,
-                    _ => alerts,
-                }
+        let alerts = if let Ok(Some(alerts)) = standing {
+            reconcile(app, entrant, property_id, alerts.clone());
+            alerts
+        } else {
+            // Missing, or in a tier that cannot be read: then the builder folds for this one reader.
+            inbox.is_hit = false;
+            let alerts = build(app, entrant, property_id).await?;
+            let reconciled = reconcile(app, entrant, property_id, alerts.clone());
+            match tokio::time::timeout(RECONCILE_WAIT, reconciled).await {
+                Ok(Ok(true)) => build(app, entrant, property_id).await?,
+                _ => alerts,
             }
         };
         inbox.alerts.extend(alerts);
@@ -62,12 +59,26 @@ pub async fn property_of(
     alert_id: &AlertId,
 ) -> Result<PropertyId, Problem> {
     let properties = super::caller::properties(entrant, None)?;
-    let inbox = inbox(app, entrant, &properties).await?;
-    let found = inbox.alerts.into_iter().find(|alert| {
-        // An acknowledgment alone does not make an alert.
-        alert.id == *alert_id && alert.raised.is_some()
-    });
-    found.map(|alert| alert.property_id).ok_or_else(|| Code::ResourceNotFound.into())
+    // The views that stand first: an operator acknowledges what a screen shows.
+    for property_id in &properties {
+        let tenant_id = &entrant.caller.tenant_id;
+        let standing = alert_inbox::list(app.cache_tier(), tenant_id, property_id).await;
+        if standing.is_ok_and(|alerts| alerts.is_some_and(|alerts| has(&alerts, alert_id))) {
+            return Ok(property_id.clone());
+        }
+    }
+    for property_id in properties {
+        let inbox = inbox(app, entrant, std::slice::from_ref(&property_id)).await?;
+        if has(&inbox.alerts, alert_id) {
+            return Ok(property_id);
+        }
+    }
+    Err(Code::ResourceNotFound.into())
+}
+
+/// An acknowledgment alone does not make an alert.
+fn has(alerts: &[Alert], alert_id: &AlertId) -> bool {
+    alerts.iter().any(|alert| alert.id == *alert_id && alert.raised.is_some())
 }
 
 async fn build(

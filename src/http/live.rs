@@ -1,6 +1,6 @@
 //! What streams and polls have in common: who listens, to which channels, from where on.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use events::TenantId;
 use projections::Channel;
@@ -19,7 +19,7 @@ use crate::{
 pub fn subscriber(
     app: &App,
     entrant: &Entrant,
-    query: &HashMap<String, String>,
+    query: &BTreeMap<String, String>,
     cursor: Option<(&str, &str)>,
 ) -> Result<Subscriber, Problem> {
     let caller = &entrant.caller;

@@ -1,4 +1,4 @@
-//! The OpenAPI document: what is not said at a route.
+//! The `OpenAPI` document: what is not said at a route.
 
 use utoipa::{
     OpenApi, ToResponse,
@@ -30,7 +30,7 @@ pub struct Problem(#[expect(dead_code, reason = "the derive reads its shape")] p
 )]
 pub struct Described;
 
-/// The headers of RFC 9449. OpenAPI has no name for the scheme, so they are described as the headers they are.
+/// The headers of RFC 9449. `OpenAPI` has no name for the scheme, so they are described as the headers they are.
 const CREDENTIALS: [(&str, &str, &str); 3] = [
     ("token", "Authorization", "`DPoP <access token>`; a bound token under `Bearer` is refused"),
     ("dpop", "DPoP", "A proof of the device's key for this one request (RFC 9449)"),

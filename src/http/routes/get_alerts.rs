@@ -1,6 +1,6 @@
 //! `GET /alerts`: the alerts of the caller's properties, newest first.
 
-use std::{cmp::Reverse, collections::HashMap, str::FromStr};
+use std::{cmp::Reverse, collections::BTreeMap, str::FromStr};
 
 use axum::{
     Json,
@@ -102,10 +102,10 @@ struct Place(Reverse<i64>, AlertId);
         (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
-pub async fn handle(
+pub(super) async fn handle(
     State(app): State<App>,
     entrant: Entrant,
-    Query(query): Query<HashMap<String, String>>,
+    Query(query): Query<BTreeMap<String, String>>,
 ) -> Result<Response, Problem> {
     entrant.require(Scope::AlertsRead)?;
     let wish = Wish::read(&query, |cursor| open_cursor(&app, &entrant, cursor))?;
@@ -129,7 +129,7 @@ pub async fn handle(
 impl Wish {
     /// Reads the parameters; every wrong one is named.
     fn read(
-        query: &HashMap<String, String>,
+        query: &BTreeMap<String, String>,
         open_cursor: impl FnOnce(&str) -> Option<Place>,
     ) -> Result<Self, Problem> {
         let mut problem = Problem::new(Code::ValidationFailed);

@@ -78,7 +78,10 @@ pub struct Live {
         (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
-pub async fn handle(State(app): State<App>, entrant: Entrant) -> Result<Json<Bootstrap>, Problem> {
+pub(super) async fn handle(
+    State(app): State<App>,
+    entrant: Entrant,
+) -> Result<Json<Bootstrap>, Problem> {
     let caller = &entrant.caller;
     let profile = match tenant::tenant(&app.commands().upstream, &caller.tenant_id).await {
         Ok(profile) => profile,

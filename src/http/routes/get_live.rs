@@ -1,6 +1,6 @@
 //! `GET /live` (alias `/sse/stream`): server-sent events of one device.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{extract::State, response::Response};
 use futures::future::BoxFuture;
@@ -40,10 +40,10 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
         (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
-pub async fn handle(
+pub(super) async fn handle(
     State(app): State<App>,
     entrant: Entrant,
-    Query(query): Query<HashMap<String, String>>,
+    Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if !accepts_events(&headers) {

@@ -1,6 +1,6 @@
 //! `GET /live/poll`: the same events by long poll, with the same cursors, for networks that cut streams.
 
-use std::{collections::HashMap, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -37,7 +37,8 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     /// The channel.
-    event: String,
+    #[serde(rename = "event")]
+    channel: String,
     data: Value,
 }
 
@@ -58,10 +59,10 @@ pub struct Event {
         (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
-pub async fn handle(
+pub(super) async fn handle(
     State(app): State<App>,
     entrant: Entrant,
-    Query(query): Query<HashMap<String, String>>,
+    Query(query): Query<BTreeMap<String, String>>,
 ) -> Result<Json<Polled>, Problem> {
     let wait = match query.get("waitMs").map(|text| u64::from_str(text)) {
         None => WAIT_DEFAULT_MS,
@@ -80,7 +81,7 @@ fn event(item: LiveItem, app: &App, entrant: &Entrant) -> Event {
     match item {
         LiveItem::Event(delivery) => Event {
             id: Some(delivery.cursor.clone()),
-            event: delivery.channel.name().to_owned(),
+            channel: delivery.channel.name().to_owned(),
             data: serde_json::from_slice(&delivery.data).unwrap_or_default(),
         },
         LiveItem::Reset { cursor } => session(json!({ "kind": "reset" }), Some(cursor)),
@@ -96,5 +97,5 @@ fn event(item: LiveItem, app: &App, entrant: &Entrant) -> Event {
 }
 
 fn session(data: Value, id: Option<String>) -> Event {
-    Event { id, event: "session".to_owned(), data }
+    Event { id, channel: "session".to_owned(), data }
 }

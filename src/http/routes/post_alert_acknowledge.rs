@@ -58,7 +58,7 @@ pub struct Request {
         (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
-pub async fn handle(
+pub(super) async fn handle(
     State(app): State<App>,
     entrant: Entrant,
     Path(id): Path<String>,

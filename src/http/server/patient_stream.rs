@@ -160,7 +160,7 @@ mod tests {
         let mut stream = PatientStream::new(ours, TIMEOUT);
         let reading = async {
             for _ in 0..4 {
-                tokio::time::advance(TIMEOUT - Duration::from_secs(1)).await;
+                tokio::time::advance(TIMEOUT.saturating_sub(Duration::from_secs(1))).await;
                 theirs.read_exact(&mut [0; 16]).await.unwrap();
             }
         };
