@@ -1,23 +1,22 @@
 //! Personal fields: ciphertext under a key a person, so that deleting the key erases them and
 //! leaves every proof valid.
 
+mod master_key;
+
 use std::{sync::Arc, time::Duration};
 
-use aws_lc_rs::{
-    aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
-    rand,
-};
+use aws_lc_rs::aead::{Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use events::{EventId, OperatorId, StreamId, TenantId};
 use moka::future::Cache;
 use sqlx::{PgConnection, PgPool};
 use ulid::Ulid;
 
+pub use self::master_key::{InvalidMasterKey, MasterKey};
+use self::master_key::{key_binding, new_wrapped_key, unwrap};
+
 /// Layout of a ciphertext: this byte, the key's id (16), the nonce (12), the encrypted fields and
 /// their tag (16).
 const CIPHERTEXT_VERSION: u8 = 1;
-/// Layout of a wrapped key: this byte, the nonce (12), the encrypted key and its tag (16).
-const WRAPPED_VERSION: u8 = 1;
-const KEY_BYTES: usize = 32;
 const KEY_ID_BYTES: usize = 16;
 /// Keys kept unwrapped, per instance.
 const CACHED_KEYS_MAX: u64 = 10_000;
@@ -36,64 +35,6 @@ pub enum PersonalError {
     UnknownMasterKey(String),
     #[error("the cipher failed")]
     Cipher,
-}
-
-/// The text is not a master key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a master key has 32 bytes and an id of 1 to 64 characters")]
-pub struct InvalidMasterKey;
-
-/// The key that wraps the keys of persons, and those that did so before it.
-#[derive(Clone)]
-pub struct MasterKey {
-    current: Arc<NamedKey>,
-    previous: Vec<Arc<NamedKey>>,
-}
-
-struct NamedKey {
-    id: String,
-    key: RandomizedNonceKey,
-}
-
-impl std::fmt::Debug for MasterKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MasterKey").field("id", &self.current.id).finish_non_exhaustive()
-    }
-}
-
-impl MasterKey {
-    /// `key` is 32 random bytes; `id` names it in the rows it wrapped.
-    ///
-    /// # Errors
-    /// [`InvalidMasterKey`] for any other length.
-    pub fn new(id: &str, key: &[u8]) -> Result<Self, InvalidMasterKey> {
-        Ok(Self { current: named(id, key)?, previous: Vec::new() })
-    }
-
-    /// Also reads what an older master key wrapped.
-    ///
-    /// # Errors
-    /// [`InvalidMasterKey`] as for [`new`](Self::new).
-    pub fn with_previous(mut self, id: &str, key: &[u8]) -> Result<Self, InvalidMasterKey> {
-        self.previous.push(named(id, key)?);
-        Ok(self)
-    }
-
-    fn find(&self, id: &str) -> Result<&NamedKey, PersonalError> {
-        std::iter::once(&self.current)
-            .chain(&self.previous)
-            .find(|named| named.id == id)
-            .map(|named| &**named)
-            .ok_or_else(|| PersonalError::UnknownMasterKey(id.to_owned()))
-    }
-}
-
-fn named(id: &str, key: &[u8]) -> Result<Arc<NamedKey>, InvalidMasterKey> {
-    if !(1..=64).contains(&id.len()) || key.len() != KEY_BYTES {
-        return Err(InvalidMasterKey);
-    }
-    let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| InvalidMasterKey)?;
-    Ok(Arc::new(NamedKey { id: id.to_owned(), key }))
 }
 
 /// Where a ciphertext belongs. It opens nowhere else.
@@ -215,7 +156,7 @@ impl Keyring {
             return Ok(key);
         }
         let key_id = Ulid::generate();
-        let binding = key_binding(tenant_id, subject_id, key_id, &self.master_key.current.id);
+        let binding = key_binding(tenant_id, subject_id, key_id, &self.master_key.current().id);
         sqlx::query!(
             r#"
             insert into subject_key (tenant_id, subject_id, key_id, wrapped_key, master_key_id)
@@ -225,8 +166,8 @@ impl Keyring {
             tenant_id.as_str(),
             subject_id.as_str(),
             key_id.to_string(),
-            new_wrapped_key(&self.master_key.current, &binding)?,
-            self.master_key.current.id,
+            new_wrapped_key(self.master_key.current(), &binding)?,
+            self.master_key.current().id,
         )
         .execute(&mut *connection)
         .await?;
@@ -261,51 +202,17 @@ pub(super) async fn erase(
     Ok(0 < deleted.rows_affected())
 }
 
-fn new_wrapped_key(master_key: &NamedKey, binding: &str) -> Result<Vec<u8>, PersonalError> {
-    let mut key = vec![0; KEY_BYTES];
-    rand::fill(&mut key).map_err(|_| PersonalError::Cipher)?;
-    let nonce = master_key
-        .key
-        .seal_in_place_append_tag(Aad::from(binding), &mut key)
-        .map_err(|_| PersonalError::Cipher)?;
-    Ok([&[WRAPPED_VERSION], nonce.as_ref().as_slice(), &key].concat())
-}
-
-fn unwrap(
-    master_key: &NamedKey,
-    binding: &str,
-    id: Ulid,
-    wrapped: &[u8],
-) -> Result<SubjectKey, PersonalError> {
-    let rest = wrapped.strip_prefix(&[WRAPPED_VERSION]).ok_or(PersonalError::Forged)?;
-    let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or(PersonalError::Forged)?;
-    let mut key = sealed.to_vec();
-    let key = master_key
-        .key
-        .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(binding), &mut key)
-        .map_err(|_| PersonalError::Forged)?;
-    let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| PersonalError::Cipher)?;
-    Ok(SubjectKey { id, key })
-}
-
 /// What the cipher authenticates beside a person's fields. No id can contain the separator.
 fn binding(place: Place<'_>, key_id: Ulid) -> String {
     let Place { tenant_id, stream, event_id, subject_id } = place;
     format!("personal/1\n{tenant_id}\n{stream}\n{event_id}\n{subject_id}\n{key_id}")
 }
 
-fn key_binding(
-    tenant_id: &TenantId,
-    subject_id: &OperatorId,
-    key_id: Ulid,
-    master_key_id: &str,
-) -> String {
-    format!("subject-key/1\n{tenant_id}\n{subject_id}\n{key_id}\n{master_key_id}")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use aws_lc_rs::aead::AES_256_GCM;
+
+    use super::{master_key::KEY_BYTES, *};
 
     fn key(id: u128) -> SubjectKey {
         SubjectKey {
@@ -354,12 +261,5 @@ mod tests {
         for wrong in [&changed[..], &sealed[..20], &[]] {
             assert!(matches!(key(1).open(place(&here), wrong), Err(PersonalError::Forged)));
         }
-    }
-
-    #[test]
-    fn the_master_key_is_never_shown() {
-        let key = MasterKey::new("k1", &[0x41; 32]).unwrap();
-        assert_eq!(format!("{key:?}"), r#"MasterKey { id: "k1", .. }"#);
-        assert_eq!(MasterKey::new("k1", &[0; 31]).err(), Some(InvalidMasterKey));
     }
 }
