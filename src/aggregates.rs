@@ -1,4 +1,5 @@
-//! The rules, as cqrs-es aggregates: given what happened, may this happen now? No I/O, no clock, no chance.
+//! The rules, as cqrs-es aggregates: given what happened, may this happen now? No I/O, no clock, no
+//! chance.
 
 pub mod alert_acknowledgment;
 pub mod operator_session;

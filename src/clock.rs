@@ -7,7 +7,8 @@ use std::sync::{
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
-/// Where the time comes from. Microseconds, as Postgres keeps them: a value survives the round trip.
+/// Where the time comes from. Microseconds, as Postgres keeps them: a value survives the round
+/// trip.
 pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> DateTime<Utc>;
 }

@@ -1,4 +1,5 @@
-//! The settings: the only reader of the environment. Every mistake is reported at once, by the variable's name.
+//! The settings: the only reader of the environment. Every mistake is reported at once, by the
+//! variable's name.
 
 use std::{
     collections::HashMap, fmt::Display, net::SocketAddr, path::PathBuf, str::FromStr,
@@ -46,7 +47,8 @@ pub struct Stores {
     pub redis_cache_url: SecretString,
     /// `PUBSUB_PROJECT`, required.
     pub pubsub_project: String,
-    /// `PUBSUB_EMULATOR_HOST`, `host:port`: an emulator instead of Google's service; topics are then created at start.
+    /// `PUBSUB_EMULATOR_HOST`, `host:port`: an emulator instead of Google's service; topics are
+    /// then created at start.
     pub pubsub_emulator_host: Option<String>,
 }
 
@@ -68,7 +70,8 @@ pub struct Tokens {
 
 #[derive(Clone, Debug)]
 pub struct Upstreams {
-    /// `UPSTREAM_BASE_URL`: every service stands under `<base>/<service>`; unset, each has its own host.
+    /// `UPSTREAM_BASE_URL`: every service stands under `<base>/<service>`; unset, each has its own
+    /// host.
     pub base_url: Option<Url>,
     /// `UPSTREAM_ID_TOKEN`: sent as it is instead of Google's ID tokens; for development.
     pub id_token: Option<SecretString>,

@@ -1,4 +1,5 @@
-//! `backoffice dev`: the simulated platform and the service on stores that already run, until ctrl-C.
+//! `backoffice dev`: the simulated platform and the service on stores that already run, until
+//! ctrl-C.
 
 use std::{
     net::TcpListener,

@@ -31,8 +31,8 @@ use self::{codes::Code, health::Readiness, problem::Problem};
 /// Where the routes of version 1 live.
 pub const BASE_PATH: &str = "/bff/backoffice/v1";
 
-/// The whole public surface: `api` below [`BASE_PATH`], `root` and what is open to all at the root, and the
-/// layers around both in their order.
+/// The whole public surface: `api` below [`BASE_PATH`], `root` and what is open to all at the root,
+/// and the layers around both in their order.
 ///
 /// A route answers errors as [`Problem`]; the outermost layer writes them out.
 pub fn router<S>(

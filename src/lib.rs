@@ -1,4 +1,5 @@
-//! The back-office BFF: a ledger of what operators do, views of what upstream services say, one live stream a desktop.
+//! The back-office BFF: a ledger of what operators do, views of what upstream services say, one
+//! live stream a desktop.
 
 pub mod access;
 pub mod aggregates;

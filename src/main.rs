@@ -1,4 +1,5 @@
-//! One executable, many roles: the service, its migrations, its repairs, and the tools of its developers.
+//! One executable, many roles: the service, its migrations, its repairs, and the tools of its
+//! developers.
 
 use std::process::ExitCode;
 
@@ -11,7 +12,8 @@ use backoffice::{
 };
 use clap::{Parser, Subcommand, ValueEnum};
 
-/// The back-office BFF: a ledger of what operators do, views of what upstream services say, one live stream a desktop.
+/// The back-office BFF: a ledger of what operators do, views of what upstream services say, one
+/// live stream a desktop.
 ///
 /// Settings come from the environment; a missing or malformed one is named at the start.
 #[derive(Parser)]

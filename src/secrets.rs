@@ -59,7 +59,8 @@ impl Secrets {
         })
     }
 
-    /// HMAC-SHA256 of `parts` under the pepper. Parts are length-prefixed, so that no two lists of parts collide.
+    /// HMAC-SHA256 of `parts` under the pepper. Parts are length-prefixed, so that no two lists of
+    /// parts collide.
     pub fn peppered(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.pepper.expose_secret().as_bytes())
             .expect("HMAC takes a key of any length");

@@ -1,4 +1,5 @@
-//! The one way to call the fourteen services: identity, deadline, bulkhead, circuit, retries, capped answers.
+//! The one way to call the fourteen services: identity, deadline, bulkhead, circuit, retries,
+//! capped answers.
 
 pub mod breaker;
 pub mod call;
@@ -36,7 +37,8 @@ pub use self::{
     error::{UpstreamError, UpstreamProblem},
 };
 
-/// Waiting before a second attempt: long enough to miss a hiccup, short beside the timeouts of the catalogue.
+/// Waiting before a second attempt: long enough to miss a hiccup, short beside the timeouts of the
+/// catalogue.
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
 const RETRY_DELAY_MAX: Duration = Duration::from_millis(100);
 
@@ -71,7 +73,8 @@ impl Settings {
         }
     }
 
-    /// Bases of all services below one address, each under its name: the simulated platform's layout.
+    /// Bases of all services below one address, each under its name: the simulated platform's
+    /// layout.
     pub fn all_below(root: &Url) -> HashMap<Service, Url> {
         let root_path = root.path().trim_end_matches('/');
         Service::all()
@@ -143,11 +146,12 @@ impl Upstream {
         Ok(Self(Arc::new(Shared { client, answer_size_max, id_tokens, lines })))
     }
 
-    /// Calls one service, again as often as its row allows; a mutation only under an idempotency key.
+    /// Calls one service, again as often as its row allows; a mutation only under an idempotency
+    /// key.
     ///
     /// # Errors
-    /// See [`UpstreamError`]. A mutation of which any attempt may have arrived ends, without an answer, in
-    /// [`UpstreamError::OutcomeUnknown`], whatever the last attempt met.
+    /// See [`UpstreamError`]. A mutation of which any attempt may have arrived ends, without an
+    /// answer, in [`UpstreamError::OutcomeUnknown`], whatever the last attempt met.
     pub async fn call(&self, call: &Call<'_>) -> Result<Answer, UpstreamError> {
         let row = call.service.row();
         let mutation = call.is_mutation();

@@ -1,4 +1,5 @@
-//! Identifiers as types, so that one is never taken for another and none can break a key or a log line.
+//! Identifiers as types, so that one is never taken for another and none can break a key or a log
+//! line.
 
 use std::{fmt, str::FromStr};
 
@@ -106,7 +107,8 @@ id!(
     |text| is_prefixed_ulid(text, "evt_")
 );
 id!(
-    /// A stream of the ledger: the aggregate's id, or a derived id such as `ali:<alertId>`; 1–128 characters.
+    /// A stream of the ledger: the aggregate's id, or a derived id such as `ali:<alertId>`; 1–128
+    /// characters.
     StreamId,
     "stream id",
     |text| (1..=128).contains(&text.len()) && text.bytes().all(is_id_byte)
@@ -156,7 +158,8 @@ fn is_opaque(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(is_id_byte)
 }
 
-/// No braces, globs, slashes, spaces or control characters: an id can stand in a key, a path and a log line.
+/// No braces, globs, slashes, spaces or control characters: an id can stand in a key, a path and a
+/// log line.
 fn is_id_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b':' | b'~')
 }

@@ -107,7 +107,8 @@ impl Period {
 
 /// An event of one aggregate: what the ledger needs to know of it to store it.
 ///
-/// JSON: `{"kind": "melmastoon.bff.backoffice.….v1", "data": {…}}`. An event is stored as its `data`; `kind` has a column.
+/// JSON: `{"kind": "melmastoon.bff.backoffice.….v1", "data": {…}}`. An event is stored as its
+/// `data`; `kind` has a column.
 pub trait LedgerEvent:
     Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send + Sync
 {
@@ -116,7 +117,8 @@ pub trait LedgerEvent:
     /// The stable name with its version, which is also the Pub/Sub subject.
     fn kind(&self) -> &'static str;
 
-    /// Members of `data` that hold personal data. They are optional in the type, stored apart as ciphertext, and never published.
+    /// Members of `data` that hold personal data. They are optional in the type, stored apart as
+    /// ciphertext, and never published.
     fn personal_fields(&self) -> &'static [&'static str] {
         &[]
     }

@@ -1,4 +1,5 @@
-//! JSON Schemas of what is published, one document a kind; `schemas/events/` holds them and a test compares.
+//! JSON Schemas of what is published, one document a kind; `schemas/events/` holds them and a test
+//! compares.
 
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
@@ -8,7 +9,8 @@ use crate::ledger::{
     system::SystemEvent,
 };
 
-/// Where consumers find a kind's schema: `https://schemas.melmastoon.ghasi.io/bff-backoffice/<name>/v<n>.json`.
+/// Where consumers find a kind's schema:
+/// `https://schemas.melmastoon.ghasi.io/bff-backoffice/<name>/v<n>.json`.
 pub fn schema_uri(kind: &str) -> String {
     let name = kind.strip_prefix(crate::ledger::KIND_PREFIX).unwrap_or(kind);
     let (name, version) = name.rsplit_once(".v").unwrap_or((name, "1"));

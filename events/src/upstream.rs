@@ -23,7 +23,8 @@ impl UpstreamEvent {
     /// Reads a payload by its subject; `None` for a subject that nothing here is made from.
     ///
     /// # Errors
-    /// When a subject of ours has a payload without the fields we need: the message is dead-lettered with this reason.
+    /// When a subject of ours has a payload without the fields we need: the message is
+    /// dead-lettered with this reason.
     pub fn read(subject: &str, payload: Value) -> Result<Option<Self>, serde_json::Error> {
         let read = match subject {
             "melmastoon.notification.alert.raised.v1" => Self::AlertRaised(from(payload)?),

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Fact, FactEvent, Projection, Route};
 
-/// Redis: hash `{tenant}:view:alert-inbox:<revision>:<propertyId>`, one field an alert. Read by `GET /alerts`.
+/// Redis: hash `{tenant}:view:alert-inbox:<revision>:<propertyId>`, one field an alert. Read by
+/// `GET /alerts`.
 pub struct AlertInbox;
 
 /// What is known of one alert. An acknowledgment may be known before the alert itself.

@@ -13,12 +13,14 @@ use serde::{Serialize, de::DeserializeOwned};
 
 /// Folds facts into the items of one view a property.
 ///
-/// A view is read and written by two logs that advance on their own, so a fold must give the same item in whatever order the facts of
-/// different logs arrive; within one log facts arrive in the order of their positions, each at least once.
+/// A view is read and written by two logs that advance on their own, so a fold must give the same
+/// item in whatever order the facts of different logs arrive; within one log facts arrive in the
+/// order of their positions, each at least once.
 pub trait Projection {
     /// Names the checkpoints and the keys. Never reused for another meaning.
     const NAME: &'static str;
-    /// Bump when [`Self::evolve`] or [`Self::Item`] changes meaning: an old binary never reads the views of a new one.
+    /// Bump when [`Self::evolve`] or [`Self::Item`] changes meaning: an old binary never reads the
+    /// views of a new one.
     const REVISION: u32;
     type Item: Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync;
 

@@ -1,4 +1,5 @@
-//! An alert is acknowledged once; the first operator's word stands, and notification-service is told until it answers.
+//! An alert is acknowledged once; the first operator's word stands, and notification-service is
+//! told until it answers.
 
 use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, event_sink::EventSink};

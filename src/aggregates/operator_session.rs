@@ -1,4 +1,5 @@
-//! A session is opened once, by the first authenticated request of an operator on a device, and ends once.
+//! A session is opened once, by the first authenticated request of an operator on a device, and
+//! ends once.
 
 use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, event_sink::EventSink};

@@ -41,7 +41,8 @@ pub struct Started {
     pub stores: projector::Stores,
 }
 
-/// Connects to every store and starts what requests need. `trackers` are those of requests and of workers.
+/// Connects to every store and starts what requests need. `trackers` are those of requests and of
+/// workers.
 ///
 /// # Errors
 /// A secret, a setting or a store that is not usable, in words that say which.
@@ -245,7 +246,8 @@ fn cursor_keys(secret: &Rotating) -> CursorKeys {
     CursorKeys::new(secret.current.clone(), secret.previous.iter().cloned().collect())
 }
 
-/// The key that wraps the keys of persons; its id is its fingerprint, so that a rotation needs no bookkeeping.
+/// The key that wraps the keys of persons; its id is its fingerprint, so that a rotation needs no
+/// bookkeeping.
 ///
 /// # Errors
 /// Never for a secret that was read: its hash has the length of a key.

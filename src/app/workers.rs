@@ -1,4 +1,5 @@
-//! The workers of an instance. Each holds its lease or shares its work; each goes on where it, or another, stopped.
+//! The workers of an instance. Each holds its lease or shares its work; each goes on where it, or
+//! another, stopped.
 
 use std::time::Duration;
 

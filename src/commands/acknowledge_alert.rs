@@ -1,4 +1,5 @@
-//! An operator acknowledges an alert: recorded first, then notification-service is told, and the answer is the same whether it hears or not.
+//! An operator acknowledges an alert: recorded first, then notification-service is told, and the
+//! answer is the same whether it hears or not.
 
 use std::time::Duration;
 
@@ -70,7 +71,8 @@ pub struct Acknowledgment {
 /// Runs to its end even when the client hangs up: call it in a task of its own.
 ///
 /// # Errors
-/// See [`CommandError`]. After [`CommandError::Unavailable`] the acknowledgment may stand; the same key finds out.
+/// See [`CommandError`]. After [`CommandError::Unavailable`] the acknowledgment may stand; the same
+/// key finds out.
 pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome, CommandError> {
     for _ in 0..ATTEMPTS_MAX {
         match request.acknowledge(resources).await {
@@ -78,7 +80,8 @@ pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome,
             Err(Refused::ByKey) => (),
             Err(Refused::ByRace) => continue,
             Err(Refused::ByRule(standing, forward)) => {
-                // A request that comes again meets its own event: the key is asked before the rule's answer is given.
+                // A request that comes again meets its own event: the key is asked before the
+                // rule's answer is given.
                 if request.keyed.known(resources).await?.is_none() {
                     let answer = answer(&standing, forward == Forward::Done);
                     let claim = request.keyed.start_and_complete(request.actor, answer.clone());
@@ -161,7 +164,8 @@ impl Request<'_> {
         }
     }
 
-    /// Goes on where an attempt stopped that is gone: the acknowledgment stands, only its answer is missing.
+    /// Goes on where an attempt stopped that is gone: the acknowledgment stands, only its answer is
+    /// missing.
     async fn resume(&self, resources: &Resources) -> Result<Outcome, CommandError> {
         let stream = StreamId::alert_acknowledgment(&self.wish.alert_id);
         let tenant_id = &self.actor.caller.tenant_id;

@@ -1,7 +1,9 @@
-//! Worker: notification-service is told of every acknowledgment until it answers, however long it is away.
+//! Worker: notification-service is told of every acknowledgment until it answers, however long it
+//! is away.
 //!
-//! What is open is derived from the ledger and kept in `acknowledgment_forward`, with the cursor in the same transaction: a
-//! crash anywhere repeats a step and loses none. A repeated call carries the same upstream key, so it has one effect.
+//! What is open is derived from the ledger and kept in `acknowledgment_forward`, with the cursor in
+//! the same transaction: a crash anywhere repeats a step and loses none. A repeated call carries
+//! the same upstream key, so it has one effect.
 
 pub mod report;
 
@@ -55,7 +57,8 @@ pub async fn run(
     Ok(())
 }
 
-/// Reads one page of the ledger and answers how many events it had; 0 too when another instance is reading.
+/// Reads one page of the ledger and answers how many events it had; 0 too when another instance is
+/// reading.
 ///
 /// # Errors
 /// When the database fails; then nothing has changed.
@@ -134,7 +137,8 @@ pub async fn try_due(resources: &Resources, jobs: &PgPool) -> anyhow::Result<usi
         r#"
         update acknowledgment_forward
         set attempts = attempts + 1,
-            next_try_at = now() + least(300, 2 ^ least(attempts, 8) * 2) * (0.75 + random() / 2) * interval '1 second'
+            next_try_at = now() + least(300, 2 ^ least(attempts, 8) * 2)
+                * (0.75 + random() / 2) * interval '1 second'
         where (tenant_id, alert_id) in (
             select tenant_id, alert_id
             from acknowledgment_forward

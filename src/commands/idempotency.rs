@@ -8,7 +8,8 @@ use ulid::Ulid;
 use super::{Actor, CommandError, Resources};
 use crate::ledger::{ClaimKey, ClaimState, ClaimWrite, StoredResponse};
 
-/// How long one request may work on a key before another may take it over. Longer than any request's deadline.
+/// How long one request may work on a key before another may take it over. Longer than any
+/// request's deadline.
 pub const LEASE: Duration = Duration::from_secs(30);
 
 /// A request under its key: what it is recognised by when it comes again.
@@ -89,7 +90,8 @@ impl KeyedRequest {
     /// Looks the key up; `None` when nobody has used it.
     ///
     /// # Errors
-    /// [`CommandError::KeyReused`] and [`CommandError::InProgress`] are answers about the key; it is the primary that is asked, never a replica.
+    /// [`CommandError::KeyReused`] and [`CommandError::InProgress`] are answers about the key; it
+    /// is the primary that is asked, never a replica.
     pub async fn known(&self, resources: &Resources) -> Result<Option<Known>, CommandError> {
         let Some(row) = resources.ledger.read_claim(&self.key).await? else {
             return Ok(None);

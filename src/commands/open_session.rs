@@ -1,4 +1,5 @@
-//! A device's first request opens its session: recorded in the ledger, then kept in the session tier, by one request only.
+//! A device's first request opens its session: recorded in the ledger, then kept in the session
+//! tier, by one request only.
 
 use std::time::Duration;
 
@@ -25,11 +26,13 @@ const LOCK_TTL: Duration = Duration::from_secs(5);
 /// How long the other first requests of a device wait for the one that opens its session.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Answers the caller in the session this request opened, or in the one that another request was opening.
+/// Answers the caller in the session this request opened, or in the one that another request was
+/// opening.
 ///
 /// # Errors
-/// [`CommandError::Unavailable`] when ledger or session tier fail; an opening that was recorded may then have no session, and the next
-/// request opens another one. [`CommandError::Busy`] when the other request did not finish in time.
+/// [`CommandError::Unavailable`] when ledger or session tier fail; an opening that was recorded may
+/// then have no session, and the next request opens another one. [`CommandError::Busy`] when the
+/// other request did not finish in time.
 pub async fn run(
     resources: &Resources,
     sessions: &SessionStore,

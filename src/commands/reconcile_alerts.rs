@@ -1,7 +1,8 @@
-//! An inbox is compared with notification-service's own list: what the inbox never heard of is taken in as if it had been published.
+//! An inbox is compared with notification-service's own list: what the inbox never heard of is
+//! taken in as if it had been published.
 //!
-//! What is missing goes through the inbox table under an id derived from what it says. So a rebuild sees it too, and two
-//! instances that reconcile at once add it once.
+//! What is missing goes through the inbox table under an id derived from what it says. So a rebuild
+//! sees it too, and two instances that reconcile at once add it once.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -62,11 +63,12 @@ pub struct Sources<'a> {
     pub property: (&'a TenantId, &'a PropertyId),
 }
 
-/// Compares an inbox with its upstream unless somebody did within the last ten minutes. True when something was
-/// missing and has been folded.
+/// Compares an inbox with its upstream unless somebody did within the last ten minutes. True when
+/// something was missing and has been folded.
 ///
 /// # Errors
-/// When notification-service, the inbox or the cache tier cannot be reached. After a failure it is due again.
+/// When notification-service, the inbox or the cache tier cannot be reached. After a failure it is
+/// due again.
 pub async fn if_due(
     resources: &Resources,
     sources: Sources<'_>,
@@ -89,8 +91,8 @@ pub async fn if_due(
     Ok(true)
 }
 
-/// Takes in what notification-service lists for a property and `known` does not have. Answers the inbox position of the last
-/// event taken in; `None` when nothing was missing.
+/// Takes in what notification-service lists for a property and `known` does not have. Answers the
+/// inbox position of the last event taken in; `None` when nothing was missing.
 ///
 /// # Errors
 /// When notification-service or the inbox cannot be reached; what was taken in before stays.

@@ -1,4 +1,5 @@
-//! A server for the tests of this tool: gives prepared answers in order and keeps what it was asked.
+//! A server for the tests of this tool: gives prepared answers in order and keeps what it was
+//! asked.
 
 use std::sync::{Arc, Mutex};
 
@@ -33,7 +34,8 @@ impl Asked {
 }
 
 impl ScriptedServer {
-    /// Each answer is a status line with headers, an empty line and a body, and ends its connection.
+    /// Each answer is a status line with headers, an empty line and a body, and ends its
+    /// connection.
     pub async fn start(answers: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/bff/backoffice/v1", listener.local_addr().unwrap());

@@ -1,4 +1,5 @@
-//! `<stack dir>/env`: where everything of a development stack listens, as ops/dev/stack.sh wrote it.
+//! `<stack dir>/env`: where everything of a development stack listens, as ops/dev/stack.sh wrote
+//! it.
 
 use std::{collections::HashMap, fs, path::Path};
 

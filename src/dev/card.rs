@@ -1,4 +1,5 @@
-//! The card that `backoffice dev` ends its start with: where everything is, who is signed in, what to try.
+//! The card that `backoffice dev` ends its start with: where everything is, who is signed in, what
+//! to try.
 
 use std::path::Path;
 

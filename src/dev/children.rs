@@ -1,4 +1,5 @@
-//! The programs this one starts: each in a process group of its own, with a log, and never left behind.
+//! The programs this one starts: each in a process group of its own, with a log, and never left
+//! behind.
 
 use std::{
     fs::{self, File},

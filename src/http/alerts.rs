@@ -35,7 +35,8 @@ pub async fn inbox(
             reconcile(app, entrant, property_id, alerts.clone());
             alerts
         } else {
-            // Missing, or in a tier that cannot be read: then the builder folds for this one reader.
+            // Missing, or in a tier that cannot be read: then the builder folds for this one
+            // reader.
             inbox.is_hit = false;
             let alerts = build(app, entrant, property_id).await?;
             let reconciled = reconcile(app, entrant, property_id, alerts.clone());
@@ -96,7 +97,8 @@ async fn build(
     })
 }
 
-/// Compares with the upstream's list when that is due, in a task of its own; true when something was taken in and folded.
+/// Compares with the upstream's list when that is due, in a task of its own; true when something
+/// was taken in and folded.
 fn reconcile(
     app: &App,
     entrant: &Entrant,

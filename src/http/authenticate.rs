@@ -1,4 +1,5 @@
-//! The layer before every route that needs a caller: proof and token are verified, the session is opened where there is none.
+//! The layer before every route that needs a caller: proof and token are verified, the session is
+//! opened where there is none.
 
 use axum::{
     extract::{Request, State},

@@ -1,4 +1,5 @@
-//! The JSON body of a request: checked type, bounded size and time, strict reading, validated members.
+//! The JSON body of a request: checked type, bounded size and time, strict reading, validated
+//! members.
 
 use std::{borrow::Cow, error::Error, fmt::Display};
 
@@ -123,7 +124,8 @@ fn is_caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source()).any(<dyn Error>::is::<E>)
 }
 
-/// Garde's findings as codes instead of sentences; a validator of ours gives its own code as the message.
+/// Garde's findings as codes instead of sentences; a validator of ours gives its own code as the
+/// message.
 struct FieldCodes;
 
 impl I18n for FieldCodes {

@@ -1,4 +1,5 @@
-//! Who is asking: the verified caller of a request, as an extractor. A route without it knows nobody.
+//! Who is asking: the verified caller of a request, as an extractor. A route without it knows
+//! nobody.
 
 use std::time::Duration;
 
@@ -79,7 +80,8 @@ impl Entrant {
             .collect()
     }
 
-    /// Read your own writes: waits until the views have folded what the client has seen, but not for ever.
+    /// Read your own writes: waits until the views have folded what the client has seen, but not
+    /// for ever.
     ///
     /// # Errors
     /// `VALIDATION_FAILED` for a position that is not one of this tenant's.

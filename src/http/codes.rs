@@ -1,4 +1,5 @@
-//! Every error code clients can meet: its status, whether repeating makes sense, its title. One table.
+//! Every error code clients can meet: its status, whether repeating makes sense, its title. One
+//! table.
 
 use http::StatusCode;
 
@@ -47,7 +48,8 @@ codes! {
     ProofInvalid = "AUTH.PROOF_INVALID", UNAUTHORIZED, false, "DPoP proof invalid";
     ProofReplayed = "AUTH.PROOF_REPLAYED", UNAUTHORIZED, false, "DPoP proof used before";
     NonceRequired = "AUTH.NONCE_REQUIRED", UNAUTHORIZED, true, "DPoP nonce required";
-    KeyMismatch = "AUTH.KEY_MISMATCH", UNAUTHORIZED, false, "Key or device does not match the token";
+    KeyMismatch = "AUTH.KEY_MISMATCH", UNAUTHORIZED, false,
+        "Key or device does not match the token";
     SessionRevoked = "AUTH.SESSION_REVOKED", UNAUTHORIZED, false, "Session revoked";
     MfaRequired = "AUTH.MFA_REQUIRED", FORBIDDEN, false, "Step-up attestation required";
     MfaInvalid = "AUTH.MFA_INVALID", FORBIDDEN, false, "Step-up attestation invalid";
@@ -67,7 +69,8 @@ codes! {
     IdempotencyKeyExpired = "GENERAL.IDEMPOTENCY_KEY_EXPIRED", BAD_REQUEST, false,
         "Idempotency key expired";
     ResourceNotFound = "GENERAL.RESOURCE_NOT_FOUND", NOT_FOUND, false, "Resource not found";
-    MethodNotAllowed = "GENERAL.METHOD_NOT_ALLOWED", METHOD_NOT_ALLOWED, false, "Method not allowed";
+    MethodNotAllowed = "GENERAL.METHOD_NOT_ALLOWED", METHOD_NOT_ALLOWED, false,
+        "Method not allowed";
     NotAcceptable = "GENERAL.NOT_ACCEPTABLE", NOT_ACCEPTABLE, false, "Not acceptable";
     RequestTimeout = "GENERAL.REQUEST_TIMEOUT", REQUEST_TIMEOUT, true, "Request body too slow";
     PayloadTooLarge = "GENERAL.PAYLOAD_TOO_LARGE", PAYLOAD_TOO_LARGE, false, "Payload too large";

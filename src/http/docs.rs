@@ -1,4 +1,5 @@
-//! `/openapi.json` and a page at `/docs` that reads it; everything is ours, nothing comes from elsewhere.
+//! `/openapi.json` and a page at `/docs` that reads it; everything is ours, nothing comes from
+//! elsewhere.
 
 use axum::{Router, response::IntoResponse, routing::get};
 use bytes::Bytes;

@@ -1,4 +1,5 @@
-//! The body of `GET /live`: what a subscription hears, with heartbeats, until the session, the token or the service ends.
+//! The body of `GET /live`: what a subscription hears, with heartbeats, until the session, the
+//! token or the service ends.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

@@ -42,8 +42,8 @@ impl Language {
         }
     }
 
-    /// The language of a tag or of its less specific forms: `ps-AF` → `ps`. Dari is written `fa-AF`, `fa`
-    /// or `prs`. `None` when we have no texts for it.
+    /// The language of a tag or of its less specific forms: `ps-AF` → `ps`. Dari is written
+    /// `fa-AF`, `fa` or `prs`. `None` when we have no texts for it.
     pub fn of_tag(tag: &str) -> Option<Self> {
         let primary = tag.split(['-', '_']).next().unwrap_or_default();
         match primary.to_ascii_lowercase().as_str() {
@@ -56,8 +56,8 @@ impl Language {
         }
     }
 
-    /// The best-liked language of an `Accept-Language` value that we have texts for; ties go to the first.
-    /// `None` when it names none of ours, so that the caller's own locale may decide.
+    /// The best-liked language of an `Accept-Language` value that we have texts for; ties go to the
+    /// first. `None` when it names none of ours, so that the caller's own locale may decide.
     pub fn negotiate(accept_language: &str) -> Option<Self> {
         let mut best: Option<(Self, f32)> = None;
         // Nobody reads more languages than this; the bound keeps a hostile header cheap.

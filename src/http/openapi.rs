@@ -22,7 +22,8 @@ pub struct Problem(#[expect(dead_code, reason = "the derive reads its shape")] p
 #[openapi(
     info(
         title = "bff-backoffice-service",
-        description = "The back-office desktop's only server. Errors are `application/problem+json`.",
+        description = "The back-office desktop's only server. \
+            Errors are `application/problem+json`.",
         version = "1.0.0",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
@@ -30,7 +31,8 @@ pub struct Problem(#[expect(dead_code, reason = "the derive reads its shape")] p
 )]
 pub struct Described;
 
-/// The headers of RFC 9449. `OpenAPI` has no name for the scheme, so they are described as the headers they are.
+/// The headers of RFC 9449. `OpenAPI` has no name for the scheme, so they are described as the
+/// headers they are.
 const CREDENTIALS: [(&str, &str, &str); 3] = [
     ("token", "Authorization", "`DPoP <access token>`; a bound token under `Bearer` is refused"),
     ("dpop", "DPoP", "A proof of the device's key for this one request (RFC 9449)"),

@@ -1,4 +1,5 @@
-//! The one shape of an error: `application/problem+json` with a code, a localised message and the request's names.
+//! The one shape of an error: `application/problem+json` with a code, a localised message and the
+//! request's names.
 
 mod upstream;
 
@@ -20,8 +21,8 @@ use super::{
 
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// An error on its way to the client. As a response it is a mere marker: the outermost layer, which knows
-/// the request, writes the document and logs the cause.
+/// An error on its way to the client. As a response it is a mere marker: the outermost layer, which
+/// knows the request, writes the document and logs the cause.
 #[derive(Debug)]
 pub struct Problem {
     pub code: Code,
@@ -53,7 +54,8 @@ pub struct Passed {
 pub struct FieldError {
     /// Path of the member, as in `items[3].amountMicro`; a header's or parameter's name.
     pub field: String,
-    /// `REQUIRED`, `TOO_SHORT`, `TOO_LONG`, `TOO_SMALL`, `TOO_LARGE`, `INVALID` or one of the route's own.
+    /// `REQUIRED`, `TOO_SHORT`, `TOO_LONG`, `TOO_SMALL`, `TOO_LARGE`, `INVALID` or one of the
+    /// route's own.
     pub code: String,
 }
 

@@ -1,4 +1,5 @@
-//! What a request is called and in which language it is answered, known before anything else is done with it.
+//! What a request is called and in which language it is answered, known before anything else is
+//! done with it.
 
 use std::{
     convert::Infallible,
@@ -40,8 +41,8 @@ struct Trace {
 }
 
 impl RequestContext {
-    /// Honours `X-Request-Id` when it is a ULID and `traceparent` when it is well formed; else mints them.
-    /// `path` is as the client sent it, before any prefix is stripped.
+    /// Honours `X-Request-Id` when it is a ULID and `traceparent` when it is well formed; else
+    /// mints them. `path` is as the client sent it, before any prefix is stripped.
     pub fn new(headers: &HeaderMap, path: &str) -> Self {
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         let request_id = text(&X_REQUEST_ID)

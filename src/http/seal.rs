@@ -1,4 +1,5 @@
-//! Opaque tokens: what a client hands back to us but may neither read nor make, nor take from another tenant.
+//! Opaque tokens: what a client hands back to us but may neither read nor make, nor take from
+//! another tenant.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -1,4 +1,5 @@
-//! The accept loop: HTTP/1.1 with a bound on everything a client can hold on to, and a drain at the end.
+//! The accept loop: HTTP/1.1 with a bound on everything a client can hold on to, and a drain at the
+//! end.
 
 mod address_cap;
 mod patient_stream;

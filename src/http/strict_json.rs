@@ -14,8 +14,8 @@ pub const DEPTH_MAX: usize = 64;
 /// Reads exactly one JSON value.
 ///
 /// # Errors
-/// The text is no JSON (RFC 8259), is nested deeper than [`DEPTH_MAX`], names a member twice, or has a NUL
-/// in a text, which Postgres could not store. The message names no content.
+/// The text is no JSON (RFC 8259), is nested deeper than [`DEPTH_MAX`], names a member twice, or
+/// has a NUL in a text, which Postgres could not store. The message names no content.
 pub fn read(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = Strict { depth_left: DEPTH_MAX }.deserialize(&mut deserializer)?;

@@ -188,7 +188,10 @@ mod tests {
         }
 
         #[test]
-        fn a_cursor_with_one_changed_character_is_forged(at in 0..TEXT_BYTES, to in "[A-Za-z0-9_-]") {
+        fn a_cursor_with_one_changed_character_is_forged(
+            at in 0..TEXT_BYTES,
+            to in "[A-Za-z0-9_-]",
+        ) {
             let mut text = keys("a").encode(&tenant("A"), &some_cursor());
             prop_assume!(text[at..=at] != to);
             text.replace_range(at..=at, &to);

@@ -136,7 +136,9 @@ impl Follower {
         let shutdown = self.registration.shared().shutdown.clone();
         tokio::select! {
             biased;
-            end = &mut self.end => Ok(end.map_or(Step::Nothing, |end| Step::Item(self.end_with(end)))),
+            end = &mut self.end => {
+                Ok(end.map_or(Step::Nothing, |end| Step::Item(self.end_with(end))))
+            }
             () = shutdown.cancelled() => {
                 tokio::time::sleep(self.drain_delay()).await;
                 Ok(Step::Item(self.reconnect()))

@@ -79,7 +79,10 @@ impl Builder {
                 Ok(Some(content)) => return Ok(content.items.into_values().collect()),
                 Ok(None) => (),
                 Err(error) => {
-                    tracing::warn!(error = %error, "the cache tier is lost: folding for one reader");
+                    tracing::warn!(
+                        error = %error,
+                        "the cache tier is lost: folding for one reader"
+                    );
                     return self.fold_until::<P>(tenant_id, property_id, give_up_at).await;
                 }
             }

@@ -204,7 +204,10 @@ pub(super) async fn tenants(pool: &PgPool, ledger: Ledger) -> sqlx::Result<Vec<T
         in_ledger as (
             (select min(tenant_id) as tenant_id from event where ledger = $1)
             union all
-            select (select min(e.tenant_id) from event e where e.ledger = $1 and e.tenant_id > t.tenant_id)
+            select (
+                select min(e.tenant_id) from event e
+                where e.ledger = $1 and e.tenant_id > t.tenant_id
+            )
             from in_ledger t
             where t.tenant_id is not null
         ),
@@ -237,7 +240,9 @@ pub(super) async fn properties(
         r#"
         select property_id as "property_id!", sum(facts)::bigint as "facts!"
         from (
-            select convert_from(body, 'UTF8')::jsonb ->> 'propertyId' as property_id, count(*) as facts
+            select
+                convert_from(body, 'UTF8')::jsonb ->> 'propertyId' as property_id,
+                count(*) as facts
             from event
             where tenant_id = $1 and ledger = $2
             group by 1

@@ -1,4 +1,5 @@
-//! A circuit breaker: after enough failures in a row a service is left alone, then tried with one call.
+//! A circuit breaker: after enough failures in a row a service is left alone, then tried with one
+//! call.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -46,12 +47,13 @@ pub struct Refused {
     pub retry_after: Duration,
 }
 
-/// Leave to make one call. Dropped without a result it counts as nothing: a caller that hung up says
-/// nothing about the service, and a probe that was cancelled leaves room for the next.
+/// Leave to make one call. Dropped without a result it counts as nothing: a caller that hung up
+/// says nothing about the service, and a probe that was cancelled leaves room for the next.
 #[must_use = "a permit that is dropped at once protects nothing"]
 pub struct Permit {
     breaker: Breaker,
-    /// The circuit's term in which leave was given; results of an earlier term are too old to count.
+    /// The circuit's term in which leave was given; results of an earlier term are too old to
+    /// count.
     term: u64,
     probe: bool,
     recorded: bool,

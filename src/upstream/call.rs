@@ -19,7 +19,8 @@ pub struct Call<'a> {
     pub query: Vec<(&'static str, String)>,
     pub tenant_id: &'a TenantId,
     pub context: &'a CallContext,
-    /// The key under which the service recognises a repetition. A mutation without one is sent once.
+    /// The key under which the service recognises a repetition. A mutation without one is sent
+    /// once.
     pub idempotency_key: Option<&'a str>,
     /// Beyond those every call carries: `If-Match`, an attestation.
     pub headers: HeaderMap,
@@ -80,7 +81,8 @@ impl<'a> Call<'a> {
         !matches!(self.method, Method::GET | Method::HEAD)
     }
 
-    /// The headers of a request, but for the body's and the identity's; `None` when a value does not fit.
+    /// The headers of a request, but for the body's and the identity's; `None` when a value does
+    /// not fit.
     pub(super) fn request_headers(&self) -> Option<HeaderMap> {
         let context = self.context;
         let roles = context.roles.join(",");

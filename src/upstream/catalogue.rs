@@ -1,4 +1,5 @@
-//! The fourteen services we call: where they are, how long a call may take, how often it is repeated.
+//! The fourteen services we call: where they are, how long a call may take, how often it is
+//! repeated.
 
 use std::{fmt, time::Duration};
 

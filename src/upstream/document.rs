@@ -1,4 +1,5 @@
-//! Fetches a small public document, such as an issuer's key set, with the limits of every other call.
+//! Fetches a small public document, such as an issuer's key set, with the limits of every other
+//! call.
 
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ pub enum DocumentError {
 }
 
 impl Upstream {
-    /// Gets a document without any identity and without following redirects. `size_max` is in bytes;
-    /// `within` spans everything from the connection to the last byte.
+    /// Gets a document without any identity and without following redirects. `size_max` is in
+    /// bytes; `within` spans everything from the connection to the last byte.
     ///
     /// # Errors
     /// Late, too long, unreachable, or any status but 200.

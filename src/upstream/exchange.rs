@@ -1,4 +1,5 @@
-//! One attempt of a call: leave from the circuit, identity, the exchange itself, and what its end means.
+//! One attempt of a call: leave from the circuit, identity, the exchange itself, and what its end
+//! means.
 
 use std::{error::Error, time::Duration};
 

@@ -1,4 +1,5 @@
-//! How we prove to a service who we are: a Google ID token for its audience, or a fixed one in development.
+//! How we prove to a service who we are: a Google ID token for its audience, or a fixed one in
+//! development.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,5 @@
-//! Worker: tries open circuits once their cooldown is over, so that an instance that gets no traffic recovers.
+//! Worker: tries open circuits once their cooldown is over, so that an instance that gets no
+//! traffic recovers.
 
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ pub async fn run(upstream: &Upstream, shutdown: &CancellationToken) {
     }
 }
 
-/// Asks every service whose circuit awaits a probe for its liveness, all at once. Any answer below 500 will do:
-/// the question is whether the service answers.
+/// Asks every service whose circuit awaits a probe for its liveness, all at once. Any answer below
+/// 500 will do: the question is whether the service answers.
 pub async fn probe_waiting(upstream: &Upstream) {
     futures::future::join_all(Service::all().map(|service| probe(upstream, service))).await;
 }

@@ -182,7 +182,11 @@ impl<P: Projection> View<P> {
             Err(source) => {
                 // It holds what this revision never wrote. The logs are the truth: drop it, so that
                 // it is built anew.
-                tracing::error!(key = self.key.as_str(), error = %source, "unreadable view dropped");
+                tracing::error!(
+                    key = self.key.as_str(),
+                    error = %source,
+                    "unreadable view dropped"
+                );
                 let () = redis::cmd("DEL").arg(&self.key).query_async(connection).await?;
                 Ok(None)
             }

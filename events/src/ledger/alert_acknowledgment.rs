@@ -1,4 +1,5 @@
-//! Ledger `alert-ack`, stream `ali:<alertId>`: an operator has seen an alert, and notification-service was told.
+//! Ledger `alert-ack`, stream `ali:<alertId>`: an operator has seen an alert, and
+//! notification-service was told.
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -11,7 +12,8 @@ use crate::{AlertId, OperatorId, PropertyId};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", content = "data")]
 pub enum AlertAcknowledgmentEvent {
-    /// An operator acknowledged the alert. It stands, whether or not notification-service can be reached.
+    /// An operator acknowledged the alert. It stands, whether or not notification-service can be
+    /// reached.
     ///
     /// Source: `POST /alerts/{id}/acknowledge`.
     #[serde(rename = "melmastoon.bff.backoffice.alert.acknowledged.v1", rename_all = "camelCase")]

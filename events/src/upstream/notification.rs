@@ -67,7 +67,8 @@ pub enum Localized {
 }
 
 impl Localized {
-    /// The text for the first of `locales` that has one; then English; then any; empty when there is none.
+    /// The text for the first of `locales` that has one; then English; then any; empty when there
+    /// is none.
     pub fn pick<'a>(&'a self, locales: impl IntoIterator<Item = &'a str>) -> &'a str {
         match self {
             Self::One(text) => text,

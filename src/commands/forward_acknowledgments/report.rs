@@ -39,7 +39,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// The report of an acknowledgment that notification-service has not answered; `None` when there is none to make.
+    /// The report of an acknowledgment that notification-service has not answered; `None` when
+    /// there is none to make.
     ///
     /// # Errors
     /// When the ledger cannot be read.
@@ -64,7 +65,8 @@ impl Report {
         Ok(standing.map(|standing| Self { standing, comment }))
     }
 
-    /// Calls notification-service, for at most `timeout`. The upstream key is derived from the alert: whoever repeats the call, it has one effect.
+    /// Calls notification-service, for at most `timeout`. The upstream key is derived from the
+    /// alert: whoever repeats the call, it has one effect.
     pub async fn tell(
         &self,
         resources: &Resources,
@@ -103,7 +105,8 @@ impl Report {
     }
 }
 
-/// Refusals that the same call will meet again. Not: our identity, a timeout, a conflict of timing, a rate limit.
+/// Refusals that the same call will meet again. Not: our identity, a timeout, a conflict of timing,
+/// a rate limit.
 fn is_final(status: u16) -> bool {
     !matches!(status, 401 | 403 | 408 | 409 | 425 | 429)
 }

@@ -33,7 +33,8 @@ impl From<UpstreamError> for Problem {
 }
 
 fn refused(problem: &UpstreamProblem) -> Problem {
-    // A status without a code of the platform's says nothing we could stand for, but for "not there".
+    // A status without a code of the platform's says nothing we could stand for, but for "not
+    // there".
     let Some(code) = &problem.code else {
         let code = if problem.status == StatusCode::NOT_FOUND {
             Code::ResourceNotFound

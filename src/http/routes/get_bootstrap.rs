@@ -73,7 +73,8 @@ pub struct Live {
     operation_id = "bootstrap",
     tag = "session",
     responses(
-        (status = 200, description = "Session, operator, properties, locale, theme and live settings", body = Bootstrap),
+        (status = 200, body = Bootstrap,
+            description = "Session, operator, properties, locale, theme and live settings"),
         (status = 401, response = crate::http::openapi::Problem),
         (status = 503, response = crate::http::openapi::Problem),
     ),

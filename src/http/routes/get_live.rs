@@ -29,11 +29,14 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
     operation_id = "live",
     tag = "live",
     params(
-        ("channels" = Option<String>, Query, description = "Comma-separated: ai, alerts, dashboard-refresh-hints, session; default all"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event heard: goes on after it"),
+        ("channels" = Option<String>, Query, description = "Comma-separated: ai, alerts, \
+            dashboard-refresh-hints, session; default all"),
+        ("Last-Event-ID" = Option<String>, Header,
+            description = "The id of the last event heard: goes on after it"),
     ),
     responses(
-        (status = 200, description = "Server-sent events; one stream a device, a newer one supersedes it", content_type = "text/event-stream", body = String),
+        (status = 200, body = String, content_type = "text/event-stream",
+            description = "Server-sent events; one stream a device, a newer one supersedes it"),
         (status = 400, response = crate::http::openapi::Problem),
         (status = 401, response = crate::http::openapi::Problem),
         (status = 406, response = crate::http::openapi::Problem),

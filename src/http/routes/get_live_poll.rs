@@ -1,4 +1,5 @@
-//! `GET /live/poll`: the same events by long poll, with the same cursors, for networks that cut streams.
+//! `GET /live/poll`: the same events by long poll, with the same cursors, for networks that cut
+//! streams.
 
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
@@ -49,8 +50,10 @@ pub struct Event {
     tag = "live",
     params(
         ("channels" = Option<String>, Query, description = "As at /live"),
-        ("after" = Option<String>, Query, description = "`next` of the poll before, or the id of an event of a stream"),
-        ("waitMs" = Option<u64>, Query, description = "How long to wait for an event, 0–15000, default 10000"),
+        ("after" = Option<String>, Query,
+            description = "`next` of the poll before, or the id of an event of a stream"),
+        ("waitMs" = Option<u64>, Query,
+            description = "How long to wait for an event, 0–15000, default 10000"),
     ),
     responses(
         (status = 200, description = "What happened after the cursor", body = Polled),

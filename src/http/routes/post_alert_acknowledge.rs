@@ -1,4 +1,5 @@
-//! `POST /alerts/{id}/acknowledge`: recorded first, then notification-service is told; 200 whether it hears or not.
+//! `POST /alerts/{id}/acknowledge`: recorded first, then notification-service is told; 200 whether
+//! it hears or not.
 
 use axum::{body::Body, extract::State, response::Response};
 use events::AlertId;
@@ -40,14 +41,18 @@ pub struct Request {
     tag = "alerts",
     params(
         ("id" = String, Path, description = "The upstream's alert id"),
-        ("X-Idempotency-Key" = String, Header, description = "ULID of this wish; the same key has one effect and one answer"),
+        ("X-Idempotency-Key" = String, Header,
+            description = "ULID of this wish; the same key has one effect and one answer"),
     ),
     request_body = Request,
     responses(
-        (status = 200, description = "The acknowledgment that stands, this one or the first one", body = Acknowledgment,
+        (status = 200, body = Acknowledgment,
+            description = "The acknowledgment that stands, this one or the first one",
             headers(
-                ("X-Ledger-Position" = String, description = "Send it back as X-Min-Position to read your own write"),
-                ("Idempotency-Replayed" = String, description = "true when this is the answer to an earlier request"),
+                ("X-Ledger-Position" = String,
+                    description = "Send it back as X-Min-Position to read your own write"),
+                ("Idempotency-Replayed" = String,
+                    description = "true when this is the answer to an earlier request"),
             )),
         (status = 400, response = crate::http::openapi::Problem),
         (status = 401, response = crate::http::openapi::Problem),

@@ -1,5 +1,5 @@
-//! A stream whose writes fail when the other side takes nothing for too long, and which, when it is closed
-//! with bytes unread, swallows them first: a reset would take the last answer with it.
+//! A stream whose writes fail when the other side takes nothing for too long, and which, when it is
+//! closed with bytes unread, swallows them first: a reset would take the last answer with it.
 
 use std::{
     io,
