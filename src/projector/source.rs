@@ -9,10 +9,7 @@ use super::{
     ProjectorError,
     decode::{EventRow, inbox_fact, ledger_fact},
 };
-use crate::inbox;
-
-/// The one shard there is so far.
-const SHARD: i32 = 0;
+use crate::{inbox, ledger::SHARD};
 
 /// A stretch of a log without a gap.
 pub(super) struct Page {
