@@ -8,7 +8,7 @@ use events::{Envelope, schema::schema_uri};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::pending::Pending;
+use super::{super::leaf::hex, pending::Pending};
 use crate::pubsub::Outbound;
 
 /// The producer in every envelope; the source of every `CloudEvent` begins with it.
@@ -90,15 +90,6 @@ fn attributes_of(event: &Pending, envelope: &Envelope) -> HashMap<String, String
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes everything");
-        text
-    })
 }
 
 #[cfg(test)]
