@@ -115,7 +115,7 @@ async fn fifty_presses_of_one_key_at_once_have_one_effect() {
         let (desktop, service, path, body, key) = (&desktop, &service, &path, &body, &key);
         async move {
             let press = Some((key.as_str(), body));
-            desktop.send_with_proof(service, Method::POST, path, press, &proof).await.status()
+            desktop.send_with_proof(service, path, press, &proof).await.status()
         }
     });
     let statuses = futures::future::join_all(presses).await;
@@ -181,8 +181,7 @@ async fn a_service_killed_after_an_append_loses_nothing() {
     let path = format!("/alerts/{alert_id}/acknowledge");
     let key = key();
     let (proof, body) = (desktop.proof(&service, &Method::POST, &path), json!({}));
-    let request =
-        desktop.send_with_proof(&service, Method::POST, &path, Some((&key, &body)), &proof);
+    let request = desktop.send_with_proof(&service, &path, Some((&key, &body)), &proof);
     let killed = async {
         wait::until("the event is in the ledger", || async {
             !events_of(&world, &alert_id).await.is_empty()
@@ -215,7 +214,7 @@ async fn a_replayed_proof_opens_nothing() {
     let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
     assert_eq!(desktop.get(&service, "/bootstrap").await.status, StatusCode::OK);
     let proof = desktop.proof(&service, &Method::GET, "/alerts");
-    let send = || desktop.send_with_proof(&service, Method::GET, "/alerts", None, &proof);
+    let send = || desktop.send_with_proof(&service, "/alerts", None, &proof);
 
     let (first, second) = (send().await, send().await);
 

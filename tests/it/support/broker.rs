@@ -122,7 +122,8 @@ impl From<Delivery> for Heard {
     }
 }
 
+/// The broker of this test run, `host:port`.
 #[expect(clippy::disallowed_methods, reason = "tests are told where their servers are")]
-fn emulator() -> String {
+pub fn emulator() -> String {
     std::env::var("PUBSUB_EMULATOR_HOST").expect("PUBSUB_EMULATOR_HOST names a Pub/Sub emulator")
 }

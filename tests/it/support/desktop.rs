@@ -66,37 +66,35 @@ impl Desktop {
     }
 
     pub async fn get(&mut self, service: &Service, path: &str) -> Answer {
-        self.request(service, Method::GET, path, None).await
+        self.request(service, path, None).await
     }
 
     /// A mutation under a key of the caller's.
     pub async fn post(&mut self, service: &Service, path: &str, key: &str, body: &Value) -> Answer {
-        self.request(service, Method::POST, path, Some((key, body))).await
+        self.request(service, path, Some((key, body))).await
     }
 
     async fn request(
         &mut self,
         service: &Service,
-        method: Method,
         path: &str,
         mutation: Option<(&str, &Value)>,
     ) -> Answer {
-        let answer = self.send(service, method, path, mutation).await;
+        let answer = self.send(service, path, mutation).await;
         Answer::read(answer).await
     }
 
-    /// Sends with a fresh proof; once more when the service asks for its nonce.
+    /// Sends with a fresh proof, a mutation by POST and all else by GET; once more when the service
+    /// asks for its nonce.
     pub async fn send(
         &mut self,
         service: &Service,
-        method: Method,
         path: &str,
         mutation: Option<(&str, &Value)>,
     ) -> Response {
         for _ in 0..2 {
-            let proof = self.proof(service, &method, path);
-            let answer =
-                self.send_with_proof(service, method.clone(), path, mutation, &proof).await;
+            let proof = self.proof(service, &method_of(mutation), path);
+            let answer = self.send_with_proof(service, path, mutation, &proof).await;
             let nonce = answer.headers().get("dpop-nonce").map(|nonce| nonce.to_str().unwrap());
             let Some(nonce) = nonce else { return answer };
             self.nonce = Some(nonce.to_owned());
@@ -121,14 +119,13 @@ impl Desktop {
     pub async fn send_with_proof(
         &self,
         service: &Service,
-        method: Method,
         path: &str,
         mutation: Option<(&str, &Value)>,
         proof: &str,
     ) -> Response {
         let mut request = self
             .http
-            .request(method, format!("{}{path}", service.url))
+            .request(method_of(mutation), format!("{}{path}", service.url))
             .header("authorization", format!("DPoP {}", self.text("accessToken")))
             .header("dpop", proof)
             .header("x-device-id", self.text("deviceId"))
@@ -147,7 +144,7 @@ impl Desktop {
     /// Opens the live stream and reads it up to `hello`.
     pub async fn live(&mut self, service: &Service, query: &str) -> Live {
         let path = format!("/live{query}");
-        let response = self.send(service, Method::GET, &path, None).await;
+        let response = self.send(service, &path, None).await;
         assert_eq!(response.status(), StatusCode::OK);
         let mut live = Live {
             response,
@@ -216,6 +213,10 @@ impl Live {
             self.frames.extend(self.reader.push(&chunk).unwrap());
         }
     }
+}
+
+fn method_of(mutation: Option<(&str, &Value)>) -> Method {
+    if mutation.is_some() { Method::POST } else { Method::GET }
 }
 
 /// A new idempotency key.

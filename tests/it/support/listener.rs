@@ -5,20 +5,24 @@ use std::time::Duration;
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_pubsub::client::{Subscriber, SubscriptionAdmin};
 use serde_json::Value;
-use tokio::sync::{Mutex, mpsc};
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::JoinSet,
+};
 use ulid::Ulid;
 
-use super::service::{World, broker};
+use super::{broker::emulator, service::World};
 
 pub struct Listener {
     messages: Mutex<mpsc::UnboundedReceiver<Value>>,
-    pull: tokio::task::JoinHandle<()>,
+    /// Ends with this value.
+    _pull: JoinSet<()>,
 }
 
 impl Listener {
     /// Hears what is published on the topic from now on. The topic exists once a service has started.
     pub async fn on(world: &World, topic: &str) -> Self {
-        let endpoint = format!("http://{}", broker());
+        let endpoint = format!("http://{}", emulator());
         let name = format!("listener-{}", Ulid::generate().to_string().to_lowercase());
         let subscription = format!("projects/{}/subscriptions/{name}", world.project);
         let admin = SubscriptionAdmin::builder()
@@ -43,7 +47,8 @@ impl Listener {
             .unwrap();
         let (sender, messages) = mpsc::unbounded_channel();
         let mut stream = subscriber.subscribe(&subscription).build();
-        let pull = tokio::spawn(async move {
+        let mut pull = JoinSet::new();
+        pull.spawn(async move {
             while let Some(Ok((message, handler))) = stream.next().await {
                 handler.ack();
                 let body = serde_json::from_slice(&message.data).unwrap();
@@ -52,7 +57,7 @@ impl Listener {
                 }
             }
         });
-        Self { messages: Mutex::new(messages), pull }
+        Self { messages: Mutex::new(messages), _pull: pull }
     }
 
     /// The first message that fulfils the condition; those before it are passed over.
@@ -67,11 +72,5 @@ impl Listener {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), found).await.expect("such a message")
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.pull.abort();
     }
 }

@@ -14,7 +14,7 @@ use platform::Simulator;
 use secrecy::ExposeSecret;
 use ulid::Ulid;
 
-use super::{database::TestDatabase, redis::RedisServer, wait};
+use super::{broker::emulator, database::TestDatabase, redis::RedisServer, wait};
 
 /// Stores, broker project and simulated platform of one test; nothing is shared with another test.
 pub struct World {
@@ -42,7 +42,7 @@ impl World {
         let project = format!("it-{}", Ulid::generate().to_string().to_lowercase());
         let settings = platform::Settings {
             listen: ([127, 0, 0, 1], 0).into(),
-            pubsub_endpoint: Some(format!("http://{}", broker())),
+            pubsub_endpoint: Some(format!("http://{}", emulator())),
             project: project.clone(),
             ..platform::Settings::default()
         };
@@ -79,10 +79,10 @@ impl World {
             .env("REDIS_SESSION_URL", self.session_tier.url())
             .env("REDIS_CACHE_URL", self.cache_tier.url())
             .env("PUBSUB_PROJECT", &self.project)
-            .env("PUBSUB_EMULATOR_HOST", broker())
+            .env("PUBSUB_EMULATOR_HOST", emulator())
             .env("TOKEN_ISSUER", "https://iam.melmastoon.internal")
             .env("TOKEN_JWKS_URL", format!("{}/.well-known/jwks.json", self.simulator.url()))
-            .env("UPSTREAM_BASE_URL", self.simulator.url().to_string())
+            .env("UPSTREAM_BASE_URL", self.simulator.url())
             .env("UPSTREAM_ID_TOKEN", "development")
             // Many tests share the machine: what is late here is not lost.
             .env("SESSION_TIER_TIMEOUT", "2s")
@@ -133,11 +133,6 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The broker of this test run, `host:port`.
-pub fn broker() -> String {
-    std::env::var("PUBSUB_EMULATOR_HOST").expect("PUBSUB_EMULATOR_HOST names a broker")
 }
 
 /// `SHOW_LOGS=1` shows what the service logs.
