@@ -29,6 +29,10 @@ pub struct Server {
     pub admin_listen: SocketAddr,
     /// `BACKOFFICE_PUBLIC_BASES`, required: the origins that proofs may name, comma-separated.
     pub public_bases: Vec<Url>,
+    /// `CONNECTIONS_MAX`, default 4096 (12000 for an instance that serves live streams).
+    pub connections_max: usize,
+    /// `CONNECTIONS_PER_ADDRESS_MAX`, default 100; 0 is no cap, for instances behind a load balancer.
+    pub connections_per_address_max: usize,
     /// `BACKOFFICE_DRAIN`, default `8s`: how long requests in flight may take after SIGTERM.
     pub drain: Duration,
 }
@@ -156,8 +160,17 @@ impl Reader {
         let admin_listen =
             self.or("BACKOFFICE_ADMIN_LISTEN", SocketAddr::from(([127, 0, 0, 1], 9083)));
         let public_bases = self.urls("BACKOFFICE_PUBLIC_BASES");
+        let connections_max = self.or("CONNECTIONS_MAX", 4096);
+        let connections_per_address_max = self.or("CONNECTIONS_PER_ADDRESS_MAX", 100);
         let drain = self.duration("BACKOFFICE_DRAIN", seconds(8), seconds(1)..=seconds(60));
-        Some(Server { listen, admin_listen, public_bases: public_bases?, drain })
+        Some(Server {
+            listen,
+            admin_listen,
+            public_bases: public_bases?,
+            connections_max,
+            connections_per_address_max,
+            drain,
+        })
     }
 
     fn stores(&mut self) -> Option<Stores> {
