@@ -31,7 +31,8 @@ pub struct Server {
     pub public_bases: Vec<Url>,
     /// `CONNECTIONS_MAX`, default 4096 (12000 for an instance that serves live streams).
     pub connections_max: usize,
-    /// `CONNECTIONS_PER_ADDRESS_MAX`, default 100; 0 is no cap, for instances behind a load balancer.
+    /// `CONNECTIONS_PER_ADDRESS_MAX`, default 100; 0 is no cap, for instances behind a load
+    /// balancer.
     pub connections_per_address_max: usize,
     /// `BACKOFFICE_DRAIN`, default `8s`: how long requests in flight may take after SIGTERM.
     pub drain: Duration,
@@ -70,7 +71,8 @@ pub struct Tokens {
     pub proof_age_max: Duration,
     /// `DPOP_FUTURE`, 10 s–59 s, default `15s`.
     pub proof_future_max: Duration,
-    /// `SESSION_TIER_TIMEOUT`, 10 ms–2 s, default `50ms`: for the one question a request asks there; later it is refused with 503.
+    /// `SESSION_TIER_TIMEOUT`, 10 ms–2 s, default `50ms`: for the one question a request asks
+    /// there; later it is refused with 503.
     pub session_tier_timeout: Duration,
 }
 

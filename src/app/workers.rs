@@ -150,7 +150,8 @@ fn partition(started: &Started, tracker: &TaskTracker, shutdown: &CancellationTo
     });
 }
 
-/// An append into a period without a partition fails, so running out of them is an alarm long before.
+/// An append into a period without a partition fails, so running out of them is an alarm long
+/// before.
 fn report_partitions(ahead: Option<u32>) {
     metrics::gauge!("bff_backoffice_partitions_ahead").set(ahead.map_or(-1.0, f64::from));
     if ahead.is_none_or(|ahead| ahead < 1) {
