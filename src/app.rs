@@ -131,6 +131,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let readiness = readiness::readiness(&started.app);
     let router = http::routes::router(started.app.clone(), readiness);
     let settings = http::server::Settings {
+        connections_max: config.server.connections_max,
+        connections_per_address_max: Some(config.server.connections_per_address_max)
+            .filter(|most| 0 < *most),
         drain_timeout: config.server.drain,
         ..http::server::Settings::default()
     };

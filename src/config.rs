@@ -1,8 +1,8 @@
 //! The settings: the only reader of the environment. Every mistake is reported at once, by the variable's name.
 
 use std::{
-    collections::HashMap, fmt::Display, net::SocketAddr, path::PathBuf, str::FromStr,
-    time::Duration,
+    collections::HashMap, fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf,
+    str::FromStr, time::Duration,
 };
 
 use secrecy::SecretString;
@@ -34,6 +34,10 @@ pub struct Server {
     pub admin_listen: SocketAddr,
     /// `BACKOFFICE_PUBLIC_BASES`, required: the origins that proofs may name, comma-separated.
     pub public_bases: Vec<Url>,
+    /// `CONNECTIONS_MAX`, default 4096 (12000 for an instance that serves live streams).
+    pub connections_max: usize,
+    /// `CONNECTIONS_PER_ADDRESS_MAX`, default 100; 0 is no cap, for instances behind a load balancer.
+    pub connections_per_address_max: usize,
     /// `BACKOFFICE_DRAIN`, default `8s`: how long requests in flight may take after SIGTERM.
     pub drain: Duration,
 }
@@ -68,8 +72,10 @@ pub struct Tokens {
     pub nonce_required: bool,
     /// `DPOP_MAX_AGE`, 10 s–300 s, default `60s`.
     pub proof_age_max: Duration,
-    /// `DPOP_FUTURE`, 10 s–60 s, default `15s`.
+    /// `DPOP_FUTURE`, 10 s–59 s, default `15s`.
     pub proof_future_max: Duration,
+    /// `SESSION_TIER_TIMEOUT`, 10 ms–2 s, default `50ms`: for the one question a request asks there; later it is refused with 503.
+    pub session_tier_timeout: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -157,8 +163,17 @@ impl Reader {
         let admin_listen =
             self.or("BACKOFFICE_ADMIN_LISTEN", SocketAddr::from(([127, 0, 0, 1], 9083)));
         let public_bases = self.urls("BACKOFFICE_PUBLIC_BASES");
-        let drain = self.duration("BACKOFFICE_DRAIN", 8, 1..=60);
-        Some(Server { listen, admin_listen, public_bases: public_bases?, drain })
+        let connections_max = self.or("CONNECTIONS_MAX", 4096);
+        let connections_per_address_max = self.or("CONNECTIONS_PER_ADDRESS_MAX", 100);
+        let drain = self.duration("BACKOFFICE_DRAIN", seconds(8), seconds(1)..=seconds(60));
+        Some(Server {
+            listen,
+            admin_listen,
+            public_bases: public_bases?,
+            connections_max,
+            connections_per_address_max,
+            drain,
+        })
     }
 
     fn stores(&mut self) -> Option<Stores> {
@@ -188,8 +203,11 @@ impl Reader {
         if !matches!(nonce.as_str(), "required" | "off") {
             self.mistakes.push("DPOP_NONCE: `required` or `off`".to_owned());
         }
-        let proof_age_max = self.duration("DPOP_MAX_AGE", 60, 10..=300);
-        let proof_future_max = self.duration("DPOP_FUTURE", 15, 10..=60);
+        let proof_age_max = self.duration("DPOP_MAX_AGE", seconds(60), seconds(10)..=seconds(300));
+        let proof_future_max = self.duration("DPOP_FUTURE", seconds(15), seconds(10)..=seconds(59));
+        let milliseconds = Duration::from_millis;
+        let session_tier_timeout =
+            self.duration("SESSION_TIER_TIMEOUT", milliseconds(50), milliseconds(10)..=seconds(2));
         Some(Tokens {
             issuer: issuer?,
             jwks_url: jwks_url?,
@@ -197,6 +215,7 @@ impl Reader {
             nonce_required: nonce != "off",
             proof_age_max,
             proof_future_max,
+            session_tier_timeout,
         })
     }
 
@@ -231,20 +250,17 @@ impl Reader {
         text.parse().map_err(|error| self.mistakes.push(format!("{name}: {error}"))).ok()
     }
 
-    /// A length of time such as `500ms` or `2m`, within `range` (seconds).
+    /// A length of time such as `500ms` or `2m`, within `range`.
     fn duration(
         &mut self,
         name: &str,
-        default_seconds: u64,
-        range: std::ops::RangeInclusive<u64>,
+        default: Duration,
+        range: RangeInclusive<Duration>,
     ) -> Duration {
-        let default = Duration::from_secs(default_seconds);
         let duration = self.or(name, humantime::Duration::from(default)).into();
-        let (least, most) =
-            (Duration::from_secs(*range.start()), Duration::from_secs(*range.end()));
-        if duration < least || most < duration {
-            let (least, most) =
-                (humantime::format_duration(least), humantime::format_duration(most));
+        if !range.contains(&duration) {
+            let least = humantime::format_duration(*range.start());
+            let most = humantime::format_duration(*range.end());
             self.mistakes.push(format!("{name}: must be between {least} and {most}"));
         }
         duration
@@ -264,6 +280,10 @@ impl Reader {
         let text = self.required::<String>(name)?;
         text.split(',').map(|url| self.parsed(name, url.trim())).collect()
     }
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }
 
 #[cfg(test)]

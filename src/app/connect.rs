@@ -214,6 +214,7 @@ fn gate(
         },
         nonce_secret: Some(secrets.nonce.current.clone()),
         nonce_secret_previous: secrets.nonce.previous.clone(),
+        store_timeout: tokens.session_tier_timeout,
         ..access::Settings::default()
     };
     let lookup = lookup(upstream.clone());

@@ -137,6 +137,7 @@ fn partition(started: &Started, tracker: &TaskTracker, shutdown: &CancellationTo
             while !shutdown.is_cancelled() {
                 let mut connection = pools.maintain().acquire().await?;
                 partitions::ensure(&mut connection).await?;
+                report_partitions(partitions::ahead(&mut connection).await?);
                 drop(connection);
                 tokio::select! {
                     () = shutdown.cancelled() => (),
@@ -146,4 +147,12 @@ fn partition(started: &Started, tracker: &TaskTracker, shutdown: &CancellationTo
             Ok::<(), sqlx::Error>(())
         }
     });
+}
+
+/// An append into a period without a partition fails, so running out of them is an alarm long before.
+fn report_partitions(ahead: Option<u32>) {
+    metrics::gauge!("bff_backoffice_partitions_ahead").set(ahead.map_or(-1.0, f64::from));
+    if ahead.is_none_or(|ahead| ahead < 1) {
+        tracing::error!(ahead, "the ledger runs out of partitions");
+    }
 }

@@ -1,6 +1,8 @@
 //! The main job, through HTTP and Pub/Sub, with nothing mocked: an alert arrives, is acknowledged with a device-bound proof, becomes
 //! an event, and leaves again.
 
+use std::time::Duration;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -272,8 +274,9 @@ async fn an_empty_redis_heals() {
     desktop
         .alert(&service, "after the sessions were lost", |alert| alert["id"] == alert_id.as_str())
         .await;
-    live.next_of("reset").await;
     let next = raise(&world, &desktop, "After the loss").await;
+    // Events may have been lost with the streams, so a desktop that listens is told to fetch anew.
+    live.next_of("reset").await;
     desktop.alert(&service, "raised after the loss", |alert| alert["id"] == next.as_str()).await;
     let mut live = desktop.live(&service, "").await;
     let later = raise(&world, &desktop, "Later").await;
@@ -385,6 +388,69 @@ async fn a_refusal_speaks_the_operators_language() {
     assert_eq!(answer.headers["content-language"], "ps");
     assert_eq!(answer.body["code"], "MELMASTOON.GENERAL.VALIDATION_FAILED");
     assert_eq!(answer.body["errors"][0]["field"], "limit");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_desktop_that_sends_its_position_reads_its_own_write() {
+    let world = World::start().await;
+    let service = world.service().await;
+    let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
+
+    for _ in 0..5 {
+        let alert_id = raised(&world, &mut desktop, &service).await;
+        let answer = acknowledge(&mut desktop, &service, &alert_id, &key()).await;
+        let position = answer.headers["x-ledger-position"].to_str().unwrap().to_owned();
+        desktop.min_position = Some(position);
+
+        let read = desktop.get(&service, "/alerts?limit=100").await;
+
+        let items = read.body["items"].as_array().unwrap();
+        let alert = items.iter().find(|alert| alert["id"] == alert_id.as_str()).unwrap();
+        assert_eq!(alert["state"], "acknowledged");
+    }
+    desktop.min_position = Some("made-up".to_owned());
+    assert_eq!(desktop.get(&service, "/alerts").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_stops_sends_its_desktops_away_and_is_gone_in_time() {
+    let world = World::start().await;
+    let service = world.service().await;
+    let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
+    let mut live = desktop.live(&service, "").await;
+
+    let (stopped_after, reconnect) =
+        tokio::join!(service.stop(), async { live.next_of("reconnect").await });
+
+    assert!(reconnect["nonce"].is_string());
+    assert!(stopped_after < Duration::from_secs(10), "{stopped_after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_told_on_the_admin_port_only() {
+    let world = World::start().await;
+    let service = world.service().await;
+    let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
+    desktop.get(&service, "/alerts").await;
+
+    let public = reqwest::get(format!("{}/metrics", service.root_url)).await.unwrap();
+    let admin = reqwest::get(format!("{}/metrics", service.admin_url)).await.unwrap();
+
+    assert_eq!(public.status(), StatusCode::NOT_FOUND);
+    let text = admin.text().await.unwrap();
+    assert!(text.contains("bff_backoffice_request_total"), "{text}");
+    assert!(!text.contains(desktop.text("tenantId")), "no tenant is a label");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_enters_without_credentials() {
+    let world = World::start().await;
+    let service = world.service().await;
+    for path in ["/bootstrap", "/alerts", "/live", "/sse/stream", "/live/poll"] {
+        let answer = reqwest::get(format!("{}{path}", service.url)).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert!(answer.headers()["www-authenticate"].to_str().unwrap().starts_with("DPoP "));
+    }
 }
 
 /// Raises an alert upstream and waits until it is in the inbox.

@@ -74,7 +74,7 @@ pub(super) async fn handle(
         key.map_err(|error| Problem::new(Code::named(error.code()).unwrap_or(Code::Internal)))?;
     let alert_id: AlertId = id.parse().map_err(|_| Problem::new(Code::ResourceNotFound))?;
     let actor = entrant.actor();
-    let route = format!("POST {}", entrant.context.path());
+    let route = format!("POST /alerts/{alert_id}/acknowledge");
     let body = json!(request);
     let keyed = KeyedRequest::new(app.commands(), &actor, key, &route, &body);
     let property_id = alerts::property_of(&app, &entrant, &alert_id).await?;

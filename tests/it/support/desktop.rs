@@ -21,6 +21,8 @@ pub struct Desktop {
     /// What the sign-in answered.
     pub grant: Value,
     nonce: Option<String>,
+    /// Sent as `X-Min-Position` with every request.
+    pub min_position: Option<String>,
 }
 
 /// An answer, read to its end.
@@ -52,7 +54,7 @@ impl Desktop {
             .await
             .unwrap();
         let grant: Value = answer.error_for_status().unwrap().json().await.unwrap();
-        Self { http, key, grant, nonce: None }
+        Self { http, key, grant, nonce: None, min_position: None }
     }
 
     pub fn text(&self, member: &str) -> &str {
@@ -133,6 +135,9 @@ impl Desktop {
             .header("x-app-version", "1.4.2")
             .header("x-app-platform", "linux")
             .header("x-network-mode", "good");
+        if let Some(position) = &self.min_position {
+            request = request.header("x-min-position", position);
+        }
         if let Some((key, body)) = mutation {
             request = request.header("x-idempotency-key", key).json(body);
         }

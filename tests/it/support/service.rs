@@ -84,6 +84,8 @@ impl World {
             .env("TOKEN_JWKS_URL", format!("{}/.well-known/jwks.json", self.simulator.url()))
             .env("UPSTREAM_BASE_URL", self.simulator.url().to_string())
             .env("UPSTREAM_ID_TOKEN", "development")
+            // Many tests share the machine: what is late here is not lost.
+            .env("SESSION_TIER_TIMEOUT", "2s")
             .env("SECRETS_DIR", self.secrets.path())
             .envs(settings.iter().copied())
             .stderr(Stdio::piped())
