@@ -2,7 +2,7 @@
 # (ports, broker, where programs come from) stand at the top of ops/dev/stack.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt lint clients clean
+.PHONY: help run test fmt lint schemas sqlx clients clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -19,6 +19,12 @@ fmt: ## format the code
 lint: ## clippy, with warnings as errors
 	@SQLX_OFFLINE=true cargo clippy --workspace --all-targets --locked -- -D warnings
 
+schemas: ## write schemas/ from the code
+	@ops/dev/schemas.sh
+
+sqlx: ## describe the queries anew into .sqlx/, after a change of a query or a migration
+	@ops/dev/sqlx.sh
+
 clients: ## Google's Node and Python clients against the embedded broker
 	@ops/dev/clients.sh
 
@@ -26,3 +32,4 @@ clean: ## stop and delete the development stack
 	@ops/dev/stack.sh clean
 	@STACK_DIR=target/test-stack ops/dev/stack.sh clean
 	@STACK_DIR=target/clients-stack ops/dev/stack.sh clean
+	@STACK_DIR=target/sqlx-stack ops/dev/stack.sh clean

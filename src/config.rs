@@ -9,6 +9,12 @@ use std::{
 use secrecy::SecretString;
 use url::Url;
 
+/// Every variable in a line, for `--help`.
+pub const HELP: &str = include_str!("config/help.txt");
+
+const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
+const REDIS: [&str; 3] = ["redis", "rediss", "redis+unix"];
+
 /// Everything the service can be told. Each field names its variable, its unit and its default.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -96,8 +102,8 @@ pub struct ConfigError(pub Vec<String>);
 /// [`ConfigError`] when it is missing.
 pub fn owner_url() -> Result<SecretString, ConfigError> {
     let mut reader = Reader::new(config::Environment::default())?;
-    let url = reader.required::<String>("DATABASE_OWNER_URL");
-    url.map(Into::into).ok_or(ConfigError(reader.mistakes))
+    let url = reader.store_url("DATABASE_OWNER_URL", &POSTGRES);
+    url.ok_or(ConfigError(reader.mistakes))
 }
 
 impl Config {
@@ -176,19 +182,19 @@ impl Reader {
     }
 
     fn stores(&mut self) -> Option<Stores> {
-        let database_url = self.required::<String>("DATABASE_URL");
+        let database_url = self.store_url("DATABASE_URL", &POSTGRES);
         let database_owner_url = self.optional::<String>("DATABASE_OWNER_URL");
         let database_pool_max = self.or("DATABASE_POOL_MAX", 8);
-        let redis_session_url = self.required::<String>("REDIS_SESSION_URL");
-        let redis_cache_url = self.required::<String>("REDIS_CACHE_URL");
+        let redis_session_url = self.store_url("REDIS_SESSION_URL", &REDIS);
+        let redis_cache_url = self.store_url("REDIS_CACHE_URL", &REDIS);
         let pubsub_project = self.required("PUBSUB_PROJECT");
         let pubsub_emulator_host = self.optional("PUBSUB_EMULATOR_HOST");
         Some(Stores {
-            database_url: database_url?.into(),
+            database_url: database_url?,
             database_owner_url: database_owner_url.map(Into::into),
             database_pool_max,
-            redis_session_url: redis_session_url?.into(),
-            redis_cache_url: redis_cache_url?.into(),
+            redis_session_url: redis_session_url?,
+            redis_cache_url: redis_cache_url?,
             pubsub_project: pubsub_project?,
             pubsub_emulator_host,
         })
@@ -265,6 +271,16 @@ impl Reader {
         duration
     }
 
+    /// The URL of a store. It may hold a password, so that a mistake does not repeat it.
+    fn store_url(&mut self, name: &str, schemes: &[&str]) -> Option<SecretString> {
+        let text = self.required::<String>(name)?;
+        if Url::parse(&text).is_ok_and(|url| schemes.contains(&url.scheme())) {
+            return Some(text.into());
+        }
+        self.mistakes.push(format!("{name}: not a URL such as {}://host/…", schemes[0]));
+        None
+    }
+
     fn urls(&mut self, name: &str) -> Option<Vec<Url>> {
         let text = self.required::<String>(name)?;
         text.split(',').map(|url| self.parsed(name, url.trim())).collect()
@@ -285,16 +301,23 @@ mod tests {
             ("BACKOFFICE_LISTEN", "here"),
             ("DPOP_MAX_AGE", "1h"),
             ("DPOP_NONCE", "maybe"),
+            ("REDIS_CACHE_URL", "127.0.0.1:6379/hunter2"),
         ]))
         .unwrap_err()
         .0
         .join("\n");
 
-        for name in
-            ["BACKOFFICE_LISTEN", "DATABASE_URL", "DPOP_MAX_AGE", "DPOP_NONCE", "SECRETS_DIR"]
-        {
+        for name in [
+            "BACKOFFICE_LISTEN",
+            "DATABASE_URL",
+            "DPOP_MAX_AGE",
+            "DPOP_NONCE",
+            "REDIS_CACHE_URL",
+            "SECRETS_DIR",
+        ] {
             assert!(error.contains(name), "{name} in {error}");
         }
+        assert!(!error.contains("hunter2"));
     }
 
     #[test]
@@ -305,6 +328,22 @@ mod tests {
         assert_eq!(config.server.public_bases.len(), 2);
         assert!(config.tokens.nonce_required);
         assert_eq!(config.tokens.proof_age_max, Duration::from_mins(1));
+    }
+
+    #[test]
+    fn the_help_names_every_variable_that_is_read() {
+        let reader = include_str!("config.rs").split("#[cfg(test)]").next().unwrap();
+        let calls = ["required", "optional", "or", "duration", "urls", "store_url"];
+        let mut names = 0;
+        for text in reader.split("self.").chain(reader.split("reader.")) {
+            let Some((call, rest)) = text.split_once("(\"") else { continue };
+            if calls.contains(&call.split(':').next().unwrap()) {
+                let name = rest.split('"').next().unwrap();
+                assert!(HELP.contains(&format!("{name} ")), "{name}");
+                names += 1;
+            }
+        }
+        assert!(20 < names, "{names}");
     }
 
     #[test]

@@ -63,6 +63,7 @@ pub enum Command {
         /// raised, acknowledged, resolved or expired
         #[arg(long)]
         state: Option<String>,
+        /// How many at most, 1–100
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
@@ -70,6 +71,7 @@ pub enum Command {
     Acknowledge {
         /// An alert's id, or `latest` for the newest one that is open
         alert: String,
+        /// For the colleagues
         #[arg(long)]
         comment: Option<String>,
     },
@@ -78,8 +80,10 @@ pub enum Command {
         /// info, low, medium, high or critical
         #[arg(long, default_value = "high")]
         severity: String,
+        /// What the operator reads
         #[arg(long, default_value = "Boiler pressure is low")]
         title: String,
+        /// What kind of alert it is, one word
         #[arg(long, default_value = "maintenance")]
         category: String,
         /// Property id (default: the operator's first)
@@ -88,6 +92,7 @@ pub enum Command {
     },
     /// Print each live event as one line of JSON, until ctrl-C
     Live {
+        /// Which ones, comma-separated
         #[arg(
             long,
             value_delimiter = ',',
@@ -98,8 +103,9 @@ pub enum Command {
         #[arg(long = "count")]
         events_max: Option<u64>,
     },
-    /// Any request, signed: `request GET /session`
+    /// Any request, signed: `request GET /bootstrap`
     Request {
+        /// GET, POST …
         method: Method,
         /// Below the service's base path; may carry a query
         path: String,

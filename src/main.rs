@@ -15,15 +15,22 @@ use clap::{Parser, Subcommand, ValueEnum};
 /// The back-office BFF: a ledger of what operators do, views of what upstream services say, one
 /// live stream a desktop.
 ///
-/// Settings come from the environment; a missing or malformed one is named at the start.
+/// Settings come from the environment; a missing or malformed one is named at the start. `backoffice serve --help`
+/// lists them. To try it all on one machine: `make run`.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
     /// How log lines look
-    #[arg(long, env = "LOG_FORMAT", default_value = "json", global = true)]
+    #[arg(long, env = "LOG_FORMAT", default_value = "json", global = true, help_heading = "Logs")]
     log_format: LogFormat,
     /// Which lines are logged, in the syntax of `RUST_LOG`
-    #[arg(long, env = "RUST_LOG", default_value = "info,sqlx=warn", global = true)]
+    #[arg(
+        long,
+        env = "RUST_LOG",
+        default_value = "info,sqlx=warn",
+        global = true,
+        help_heading = "Logs"
+    )]
     log: String,
     #[command(subcommand)]
     role: Role,
@@ -32,19 +39,26 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Role {
     /// Serve until SIGTERM or ctrl-C, then drain
+    #[command(after_help = config::HELP)]
     Serve,
     /// Bring the database up to date, as its owner (`DATABASE_OWNER_URL`)
     Migrate,
-    /// Fold a view anew from its logs, for every tenant and property
-    Rebuild { view: View },
-    /// Repair what could not be published
+    /// Fold a view anew from its logs, for every tenant and property; settings as for `serve`
+    Rebuild {
+        /// The view
+        view: View,
+    },
+    /// Repair what could not be published; settings as for `serve`
     #[command(subcommand)]
     Relay(RelayRole),
-    /// Look after the ledger
+    /// Look after the ledger; settings as for `serve`
     #[command(subcommand)]
     Ledger(LedgerRole),
-    /// Run a scheduled job once
-    Job { name: Job },
+    /// Run a scheduled job once; settings as for `serve`
+    Job {
+        /// The job
+        name: Job,
+    },
     /// Be a desktop on the command line: sign proofs, read, acknowledge, listen
     Desktop(Box<desktop::Options>),
     /// Run the service and a simulated platform on a development stack
@@ -53,6 +67,7 @@ enum Role {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum View {
+    /// The alerts of a property
     AlertInbox,
 }
 
@@ -81,7 +96,7 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // With its causes: this is for the person who started the program.
-            eprintln!("backoffice: {error:#}");
+            eprintln!("backoffice: {}", telemetry::causes(&error));
             ExitCode::FAILURE
         }
     }

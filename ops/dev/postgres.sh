@@ -67,12 +67,23 @@ start_postgres() {
 
 answers_postgres() { run_sql 'select 1' >/dev/null 2>&1; }
 
-run_sql() {
+run_sql() { run_psql -U postgres -d postgres -t -A <<<"$1"; }
+
+run_psql() {
   local psql=$postgres_bin/psql
   [[ -x $psql ]] || psql=psql
   is_running postgres || return 1
-  PGCONNECT_TIMEOUT=3 "$psql" -h 127.0.0.1 -p "$record_port" -U postgres -d postgres -X -q -t -A \
-    -v ON_ERROR_STOP=1 <<<"$1"
+  PGCONNECT_TIMEOUT=3 "$psql" -h 127.0.0.1 -p "$record_port" -X -q -v ON_ERROR_STOP=1 "$@"
+}
+
+# For a database that only describes queries: the service's own command cannot be built before.
+migrate_by_hand() {
+  local file
+  provide_postgres
+  for file in "$repository"/migrations/[0-9]*.sql; do
+    run_psql -U backoffice_owner -d backoffice --single-transaction -f "$file" >/dev/null ||
+      die "$file failed"
+  done
 }
 
 # The service's migrate command makes every other role; it runs as the owner made here.

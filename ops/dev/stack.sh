@@ -2,7 +2,7 @@
 # The stores of a development or test run: PostgreSQL, two Redis tiers and a Pub/Sub broker, private to
 # this checkout. `stack.sh up [postgres] [redis] [broker]` starts what is not running and answers when
 # all of it answers; `down` stops what `up` started; `status` tells; `env` prints the settings file;
-# `clean` stops and deletes.
+# `migrate` runs the migrations' files in a fresh database of it; `clean` stops and deletes.
 #
 # Settings, all from the environment:
 #   STACK_DIR           where data, logs and the settings file stand       (.dev)
@@ -300,6 +300,7 @@ case ${1:-} in
   down) down ;;
   status) status ;;
   env) cat "$STACK_DIR/env" ;;
+  migrate) migrate_by_hand ;;
   clean) clean ;;
-  *) die 'usage: stack.sh up [postgres] [redis] [broker] | down | status | env | clean' ;;
+  *) die 'usage: stack.sh up [postgres] [redis] [broker] | down | status | env | migrate | clean' ;;
 esac

@@ -1,6 +1,6 @@
 //! Builds the parts of an instance from its settings and connects them.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Display, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use backon::{ExponentialBuilder, Retryable};
@@ -52,7 +52,7 @@ pub async fn connect(
     stop: &Stop,
     trackers: (&TaskTracker, &TaskTracker),
 ) -> anyhow::Result<Started> {
-    let secrets = Secrets::read(&config.secrets_dir)?;
+    let secrets = Secrets::read(&config.secrets_dir).context("SECRETS_DIR")?;
     let (tracker, worker_tracker) = trackers;
     let upstream = upstream(config)?;
     let (pools, session_tier, cache_tier, pubsub) = tokio::try_join!(
@@ -111,7 +111,7 @@ pub async fn postgres(stores: &Stores) -> anyhow::Result<Pools> {
     let mut settings = database::Settings::new(stores.database_url.clone());
     settings.pool_max = stores.database_pool_max;
     let pools = Pools::connect(&settings).context("DATABASE_URL")?;
-    let defects = patiently(|| async {
+    let defects = patiently("DATABASE_URL", || async {
         let mut connection = pools.project().acquire().await?;
         lint::defects(&mut connection).await
     })
@@ -132,7 +132,7 @@ pub async fn postgres(stores: &Stores) -> anyhow::Result<Pools> {
 /// # Errors
 /// When it does not answer in time.
 pub async fn redis(name: &'static str, url: &str) -> anyhow::Result<Redis> {
-    patiently(|| Redis::connect(url))
+    patiently(name, || Redis::connect(url))
         .await
         .with_context(|| format!("{name}: Redis does not answer"))
 }
@@ -143,7 +143,8 @@ pub async fn redis(name: &'static str, url: &str) -> anyhow::Result<Redis> {
 /// When it does not answer in time.
 pub async fn pubsub(stores: &Stores) -> anyhow::Result<Pubsub> {
     let pubsub = Pubsub::connect(&pubsub_settings(stores)).await?;
-    patiently(|| pubsub.ensure_topology()).await.context("Pub/Sub cannot be used")?;
+    let name = "PUBSUB_PROJECT or PUBSUB_EMULATOR_HOST";
+    patiently(name, || pubsub.ensure_topology()).await.context("Pub/Sub cannot be used")?;
     Ok(pubsub)
 }
 
@@ -157,7 +158,8 @@ fn pubsub_settings(stores: &Stores) -> pubsub::Settings {
 }
 
 /// Tries until it works, for as long as stores may take to come up.
-async fn patiently<T, E, Try: Future<Output = Result<T, E>>>(
+async fn patiently<T, E: Display, Try: Future<Output = Result<T, E>>>(
+    name: &'static str,
     attempt: impl FnMut() -> Try,
 ) -> Result<T, E> {
     let delays = ExponentialBuilder::default()
@@ -165,7 +167,13 @@ async fn patiently<T, E, Try: Future<Output = Result<T, E>>>(
         .with_max_delay(Duration::from_secs(2))
         .with_total_delay(Some(STORES_WAIT))
         .without_max_times();
-    attempt.retry(delays).await
+    let mut is_told = false;
+    let tell = |error: &E, _| {
+        if !std::mem::replace(&mut is_told, true) {
+            tracing::warn!(setting = name, error = %error, "a store does not answer yet");
+        }
+    };
+    attempt.retry(delays).notify(tell).await
 }
 
 fn upstream(config: &Config) -> anyhow::Result<Upstream> {

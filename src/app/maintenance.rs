@@ -30,7 +30,7 @@ const VERIFY_PAGE: u32 = 1_000;
 /// # Errors
 /// When a store fails; views built so far stay, and the command can be repeated.
 pub async fn rebuild_alert_inbox(config: &Config) -> anyhow::Result<()> {
-    let secrets = Secrets::read(&config.secrets_dir)?;
+    let secrets = Secrets::read(&config.secrets_dir).context("SECRETS_DIR")?;
     let (pools, cache, session) = tokio::try_join!(
         connect::postgres(&config.stores),
         connect::redis("REDIS_CACHE_URL", config.stores.redis_cache_url.expose_secret()),
@@ -110,7 +110,7 @@ impl RunningLedger {
 /// # Errors
 /// When Postgres or Pub/Sub fail.
 pub async fn redrive(config: &Config) -> anyhow::Result<()> {
-    let secrets = Secrets::read(&config.secrets_dir)?;
+    let secrets = Secrets::read(&config.secrets_dir).context("SECRETS_DIR")?;
     let pools = connect::postgres(&config.stores).await?;
     let pubsub = connect::pubsub(&config.stores).await?;
     let ledger = RunningLedger::start(&secrets, pools.clone())?;

@@ -43,6 +43,7 @@ pub enum Scope {
 
 /// The answer to `/health/ready`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = HealthReport)]
 pub struct Report {
     /// `ready` or `not-ready`.
     pub status: &'static str,
@@ -52,6 +53,7 @@ pub struct Report {
 
 /// How one check ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = HealthCheck)]
 pub struct Outcome {
     pub ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,6 +62,7 @@ pub struct Outcome {
 
 /// The answer to `/health/live`.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = HealthAlive)]
 pub struct Alive {
     /// `live`.
     pub status: &'static str,
@@ -100,12 +103,14 @@ impl Readiness {
 }
 
 #[utoipa::path(get, path = "/health/live", tag = "health", operation_id = "getHealthLive",
+    summary = "Whether the process runs",
     responses((status = 200, description = "The process runs", body = Alive)))]
 pub(super) async fn live() -> Json<Alive> {
     Json(Alive { status: "live" })
 }
 
 #[utoipa::path(get, path = "/health/ready", tag = "health", operation_id = "getHealthReady",
+    summary = "Whether it can serve",
     params(Parameters),
     responses(
         (status = 200, description = "Every condition holds", body = Report),

@@ -3,7 +3,7 @@
 use utoipa::{
     OpenApi, ToResponse,
     openapi::{
-        SecurityRequirement,
+        Ref, SecurityRequirement,
         security::{ApiKey, ApiKeyValue, SecurityScheme},
     },
 };
@@ -39,7 +39,8 @@ const CREDENTIALS: [(&str, &str, &str); 3] = [
     ("device", "X-Device-Id", "The device of the token"),
 ];
 
-/// Says of every operation below the base path that it needs credentials.
+/// Says of every operation below the base path that it needs credentials, and that it may be refused or fail in
+/// ways that are no route's own: too many requests, an app that is too old, a failure of ours.
 pub fn secured(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let components = document.components.get_or_insert_default();
     for (name, header, description) in CREDENTIALS {
@@ -50,11 +51,15 @@ pub fn secured(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenA
         CREDENTIALS.into_iter().fold(SecurityRequirement::default(), |all, (name, ..)| {
             all.add::<_, [&str; 0], &str>(name, [])
         });
-    for (path, item) in &mut document.paths.paths {
-        if path.starts_with(BASE_PATH) {
-            let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
-            for operation in operations.into_iter().flatten() {
-                operation.security = Some(vec![requirement.clone()]);
+    let own = document.paths.paths.iter_mut().filter(|(path, _)| path.starts_with(BASE_PATH));
+    for (_, item) in own {
+        let operations =
+            [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            operation.security = Some(vec![requirement.clone()]);
+            for status in ["401", "default"] {
+                let problem = Ref::from_response_name("Problem");
+                operation.responses.responses.insert(status.to_owned(), problem.into());
             }
         }
     }

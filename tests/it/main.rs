@@ -21,6 +21,7 @@ mod ledger_torture;
 mod live;
 mod outbox;
 mod projector;
+mod queries;
 mod schemas;
 mod support;
 mod tenant_isolation;

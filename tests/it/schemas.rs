@@ -1,8 +1,16 @@
 //! The generated contracts under `schemas/` are those of the code. `UPDATE_SCHEMAS=1` writes them.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
-use serde_json::Value;
+use backoffice::http::{BASE_PATH, routes};
+use serde_json::{Value, json};
+
+/// The `OpenAPI` Initiative's own schema of version 3.1 (2022-10-07, Apache-2.0).
+const OPENAPI_SCHEMA: &str = include_str!("data/openapi-3.1.schema.json");
 
 #[test]
 fn the_event_schemas_are_those_of_the_types() {
@@ -25,6 +33,88 @@ fn the_event_schemas_are_those_of_the_types() {
         .collect();
 
     assert_eq!(committed, generated, "run `make schemas` and commit the difference");
+}
+
+#[test]
+fn the_openapi_document_is_that_of_the_routes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/openapi.json");
+    let generated = openapi();
+    if updating() {
+        write(&path, &generated);
+    }
+
+    assert_eq!(read(&path), generated, "run `make schemas` and commit the difference");
+}
+
+#[test]
+fn the_openapi_document_is_valid_and_refers_to_nothing_that_is_not_there() {
+    let document = openapi();
+    let schema: Value = serde_json::from_str(OPENAPI_SCHEMA).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator
+        .iter_errors(&document)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+
+    // Of the schemas in it that one says nothing; each has to be a schema of its own.
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        assert!(jsonschema::meta::is_valid(schema), "{name}");
+    }
+    for reference in references(&document) {
+        let pointer = reference.strip_prefix('#').expect("it refers to itself only");
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own_and_says_how_it_fails() {
+    let document = openapi();
+    let mut names = BTreeSet::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let name = operation["operationId"].as_str().unwrap_or_default();
+            assert!(!name.is_empty() && names.insert(name), "{method} {path} has no name");
+            assert!(operation["tags"][0].is_string(), "{name} has no tag");
+            assert!(operation["summary"].is_string(), "{name} has no summary");
+            if path.starts_with(BASE_PATH) {
+                has_credentials_and_problems(name, operation, &document);
+            }
+        }
+    }
+}
+
+fn has_credentials_and_problems(name: &str, operation: &Value, document: &Value) {
+    let needed: BTreeSet<&String> = operation["security"][0].as_object().unwrap().keys().collect();
+    let known = document["components"]["securitySchemes"].as_object().unwrap();
+    assert_eq!(needed, known.keys().collect(), "{name}");
+
+    let responses = operation["responses"].as_object().unwrap();
+    assert!(responses.contains_key("401"), "{name} may be refused");
+    assert!(responses.contains_key("default"), "{name} may fail as everything may");
+    for (status, response) in responses.iter().filter(|(status, _)| !status.starts_with('2')) {
+        assert_eq!(
+            *response,
+            json!({ "$ref": "#/components/responses/Problem" }),
+            "{name} {status}"
+        );
+    }
+}
+
+fn openapi() -> Value {
+    serde_json::to_value(routes::document()).unwrap()
+}
+
+/// Every `$ref` below `value`.
+fn references(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        Value::Object(members) => {
+            let own = members.get("$ref").and_then(Value::as_str);
+            own.into_iter().chain(members.values().flat_map(references)).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 #[test]

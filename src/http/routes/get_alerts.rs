@@ -34,6 +34,7 @@ const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// One page, newest first.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AlertPage)]
 pub struct Page {
     items: Vec<Item>,
     /// Ask with it for the next page; absent on the last one.
@@ -44,6 +45,7 @@ pub struct Page {
 /// One alert, in the caller's language.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Alert)]
 pub struct Item {
     id: String,
     property_id: String,
@@ -84,15 +86,19 @@ struct Place(Reverse<i64>, AlertId);
     get,
     path = "/alerts",
     operation_id = "listAlerts",
+    summary = "The alerts of the caller's properties, newest first",
     tag = "alerts",
     params(
         ("propertyId" = Option<String>, Query,
-            description = "One property; else all of the caller's"),
+            description = "One property; else that of X-Property-Id, else all of the caller's"),
+        ("X-Property-Id" = Option<String>, Header, description = "The property the desktop shows"),
         ("severity" = Option<String>, Query, description = "info, low, medium, high or critical"),
         ("state" = Option<String>, Query,
             description = "raised, acknowledged, resolved or expired"),
         ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before"),
         ("limit" = Option<usize>, Query, description = "1–100, default 50"),
+        ("X-Min-Position" = Option<String>, Header,
+            description = "`X-Ledger-Position` of an earlier answer: waits until it can be read"),
     ),
     responses(
         (status = 200, description = "A page of alerts", body = Page,

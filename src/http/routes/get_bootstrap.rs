@@ -27,6 +27,7 @@ pub struct Bootstrap {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = BootstrapSession)]
 pub struct Session {
     /// `bos_` and a ULID.
     id: String,
@@ -37,6 +38,7 @@ pub struct Session {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = BootstrapOperator)]
 pub struct Operator {
     id: String,
     roles: Vec<String>,
@@ -44,6 +46,7 @@ pub struct Operator {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = BootstrapLocale)]
 pub struct Locale {
     /// BCP 47.
     tag: String,
@@ -54,6 +57,7 @@ pub struct Locale {
 /// Both null while tenant-service cannot be asked: the desktop keeps the theme it has.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = BootstrapTheme)]
 pub struct Theme {
     bundle_url: Option<String>,
     version: Option<String>,
@@ -61,6 +65,7 @@ pub struct Theme {
 
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = BootstrapLive)]
 pub struct Live {
     /// What `GET /live?channels=` knows.
     channels: Vec<&'static str>,
@@ -71,6 +76,7 @@ pub struct Live {
     get,
     path = "/bootstrap",
     operation_id = "bootstrap",
+    summary = "Everything a desktop needs after its start, in one call",
     tag = "session",
     responses(
         (status = 200, body = Bootstrap,

@@ -27,6 +27,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
     get,
     path = "/live",
     operation_id = "live",
+    summary = "Server-sent events of one device; `/sse/stream` is the same",
     tag = "live",
     params(
         ("channels" = Option<String>, Query, description = "Comma-separated: ai, alerts, \

@@ -25,6 +25,7 @@ const WAIT_DEFAULT_MS: u64 = 10_000;
 const WAIT_MAX_MS: u64 = 15_000;
 
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LivePoll)]
 pub struct Polled {
     /// In order; empty when nothing happened in the time.
     events: Vec<Event>,
@@ -34,6 +35,7 @@ pub struct Polled {
 
 /// One event, as on the stream.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LiveEvent)]
 pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
@@ -47,6 +49,7 @@ pub struct Event {
     get,
     path = "/live/poll",
     operation_id = "pollLive",
+    summary = "The events of the stream by long poll",
     tag = "live",
     params(
         ("channels" = Option<String>, Query, description = "As at /live"),

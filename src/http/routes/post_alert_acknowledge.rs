@@ -27,10 +27,12 @@ const X_LEDGER_POSITION: HeaderName = HeaderName::from_static("x-ledger-position
 
 #[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AcknowledgeAlert)]
 pub struct Request {
     /// For the colleagues; kept encrypted, told to notification-service, never published.
     #[serde(default)]
     #[garde(length(chars, min = 1, max = 1000))]
+    #[schema(min_length = 1, max_length = 1000)]
     comment: Option<String>,
 }
 
@@ -38,6 +40,7 @@ pub struct Request {
     post,
     path = "/alerts/{id}/acknowledge",
     operation_id = "acknowledgeAlert",
+    summary = "Records that the operator has taken an alert up, and tells notification-service",
     tag = "alerts",
     params(
         ("id" = String, Path, description = "The upstream's alert id"),
