@@ -68,7 +68,7 @@ impl Broker {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Serves gRPC over cleartext HTTP/2 until `shutdown`, then ends open streams with
+    /// Serves gRPC over cleartext HTTP/2, and REST over HTTP/1.1, until `shutdown`, then ends open streams with
     /// `UNAVAILABLE` and waits up to 5 s for connections to close.
     ///
     /// # Errors
@@ -84,6 +84,8 @@ impl Broker {
             "embedded Pub/Sub broker: in memory, for development only; everything is lost at exit"
         );
         let server = tonic::transport::Server::builder()
+            // For the REST calls of Google's Rust client; gRPC stays on HTTP/2.
+            .accept_http1(true)
             .max_concurrent_streams(CONCURRENT_CALLS_MAX)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))

@@ -1,6 +1,7 @@
 //! The gRPC face of the broker: which path is which operation. What is not here is UNIMPLEMENTED.
 
 mod consumer;
+mod rest;
 mod streaming_pull;
 
 use std::future::{Future, ready};
@@ -40,6 +41,9 @@ pub fn routes(broker: &Broker, shutdown: &CancellationToken) -> Routes {
 impl Server {
     async fn call(self, request: Request) -> Response {
         let path = request.uri().path().to_owned();
+        if path.starts_with("/v1/") {
+            return rest::serve(&self, request).await;
+        }
         match path.strip_prefix("/google.pubsub.v1.") {
             Some("Publisher/Publish") => {
                 unary(request, |publish| ready(self.publish(publish))).await

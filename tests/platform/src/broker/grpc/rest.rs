@@ -77,7 +77,8 @@ fn answer(server: &Server, method: &Method, path: &str, body: &Bytes) -> Result<
     Ok(match (kind.as_str(), method.as_str()) {
         ("topics", "PUT") => {
             let topic = Topic { name, ..read(body)? };
-            let topic = pubsub::Topic { name: topic.name, labels: topic.labels, ..Default::default() };
+            let topic =
+                pubsub::Topic { name: topic.name, labels: topic.labels, ..Default::default() };
             Json(topic_of(server.create_topic(&topic)?)).into_response()
         }
         ("topics", "GET") => {
