@@ -241,7 +241,7 @@ pub fn failing_lookup() -> membership::Lookup {
 /// The session tier that tests may use; they write under random tenants only.
 #[expect(clippy::disallowed_methods, reason = "tests are told of their servers by the environment")]
 fn redis_url() -> String {
-    std::env::var("REDIS_SESSION_URL").unwrap_or_else(|_| "redis://127.0.0.1:56379".to_owned())
+    std::env::var("REDIS_SESSION_URL").expect("REDIS_SESSION_URL names a Redis server")
 }
 
 /// A connection made when it is first used, so that the server may be down.

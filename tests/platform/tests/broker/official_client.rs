@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use google_cloud_auth::credentials::anonymous;
 use google_cloud_pubsub::{
-    client::{Publisher, Subscriber},
-    model::Message,
+    client::{Publisher, Subscriber, SubscriptionAdmin, TopicAdmin},
+    model::{DeadLetterPolicy, Message},
     subscriber::{MessageStream, handler::Handler},
 };
 use tokio::time::timeout;
@@ -117,4 +117,52 @@ async fn the_client_comes_back_after_the_broker_restarted() {
     let (_, text, handler) = next(&mut stream).await;
     assert_eq!(text, "after");
     handler.ack();
+}
+
+#[tokio::test]
+async fn the_client_makes_and_finds_topics_and_subscriptions() {
+    for bench in benches().await {
+        let topics = TopicAdmin::builder()
+            .with_endpoint(bench.url.clone())
+            .with_credentials(anonymous::Builder::new().build())
+            .build()
+            .await
+            .unwrap();
+        let subscriptions = SubscriptionAdmin::builder()
+            .with_endpoint(bench.url.clone())
+            .with_credentials(anonymous::Builder::new().build())
+            .build()
+            .await
+            .unwrap();
+        let topic = format!("{}-made-by-the-client", bench.topic);
+        let subscription = format!("{}-made-by-the-client", bench.subscription);
+
+        topics.create_topic().set_name(&topic).send().await.unwrap();
+        let again = topics.create_topic().set_name(&topic).send().await.unwrap_err();
+        let dead_letters = DeadLetterPolicy::new()
+            .set_dead_letter_topic(&bench.topic)
+            .set_max_delivery_attempts(7);
+        let made = subscriptions
+            .create_subscription()
+            .set_name(&subscription)
+            .set_topic(&topic)
+            .set_ack_deadline_seconds(30)
+            .set_enable_message_ordering(true)
+            .set_dead_letter_policy(dead_letters)
+            .send()
+            .await
+            .unwrap();
+        let nowhere = subscriptions
+            .get_subscription()
+            .set_subscription(format!("{subscription}-not"))
+            .send()
+            .await
+            .unwrap_err();
+
+        assert_eq!(again.http_status_code(), Some(409));
+        assert_eq!(nowhere.http_status_code(), Some(404));
+        assert_eq!((made.name, made.ack_deadline_seconds), (subscription, 30));
+        assert!(made.enable_message_ordering);
+        assert_eq!(made.dead_letter_policy.unwrap().max_delivery_attempts, 7);
+    }
 }
