@@ -1,27 +1,32 @@
 //! The settings: the only reader of the environment. Every mistake is reported at once, by the
 //! variable's name.
 
-use std::{
-    collections::HashMap, fmt::Display, net::SocketAddr, ops::RangeInclusive, path::PathBuf,
-    str::FromStr, time::Duration,
-};
+mod reader;
+
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 use url::Url;
 
+use self::reader::{POSTGRES, Reader};
+
 /// Every variable in a line, for `--help`.
 pub const HELP: &str = include_str!("config/help.txt");
-
-const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
-const REDIS: [&str; 3] = ["redis", "rediss", "redis+unix"];
 
 /// Everything the service can be told. Each field names its variable, its unit and its default.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub server: Server,
-    pub stores: Stores,
     pub tokens: Tokens,
     pub upstreams: Upstreams,
+    pub foundation: Foundation,
+}
+
+/// What every role but `migrate` stands on; repairs need nothing else.
+#[derive(Clone, Debug)]
+pub struct Foundation {
+    pub stores: Stores,
+    /// `SECRETS_DIR`, required: see `secrets.rs` for its files.
     pub secrets_dir: PathBuf,
     /// `INSTANCE`: names this process in leases, events and logs. Default: `backoffice-<pid>`.
     pub instance: String,
@@ -126,21 +131,11 @@ impl Config {
     fn read(environment: config::Environment) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(environment)?;
         let server = reader.server();
-        let stores = reader.stores();
         let tokens = reader.tokens();
         let upstreams = reader.upstreams();
-        let secrets_dir = reader.required("SECRETS_DIR");
-        let instance = reader.or("INSTANCE", format!("backoffice-{}", std::process::id()));
-        let config = || {
-            Some(Self {
-                server: server?,
-                stores: stores?,
-                tokens: tokens?,
-                upstreams,
-                secrets_dir: secrets_dir?,
-                instance,
-            })
-        };
+        let foundation = reader.foundation();
+        let config =
+            || Some(Self { server: server?, tokens: tokens?, upstreams, foundation: foundation? });
         match (config(), reader.mistakes) {
             (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
             (_, mistakes) => Err(ConfigError(mistakes)),
@@ -148,147 +143,19 @@ impl Config {
     }
 }
 
-/// Reads variables one by one and remembers what is wrong with each.
-struct Reader {
-    source: config::Config,
-    mistakes: Vec<String>,
-}
-
-impl Reader {
-    fn new(environment: config::Environment) -> Result<Self, ConfigError> {
-        let source = config::Config::builder()
-            .add_source(environment.ignore_empty(true))
-            .build()
-            .map_err(|error| ConfigError(vec![error.to_string()]))?;
-        Ok(Self { source, mistakes: Vec::new() })
-    }
-
-    fn server(&mut self) -> Option<Server> {
-        let listen = self.or("BACKOFFICE_LISTEN", SocketAddr::from(([0, 0, 0, 0], 8083)));
-        let admin_listen =
-            self.or("BACKOFFICE_ADMIN_LISTEN", SocketAddr::from(([127, 0, 0, 1], 9083)));
-        let public_bases = self.urls("BACKOFFICE_PUBLIC_BASES");
-        let connections_max = self.or("CONNECTIONS_MAX", 4096);
-        let connections_per_address_max = self.or("CONNECTIONS_PER_ADDRESS_MAX", 100);
-        let drain = self.duration("BACKOFFICE_DRAIN", seconds(8), seconds(1)..=seconds(60));
-        Some(Server {
-            listen,
-            admin_listen,
-            public_bases: public_bases?,
-            connections_max,
-            connections_per_address_max,
-            drain,
-        })
-    }
-
-    fn stores(&mut self) -> Option<Stores> {
-        let database_url = self.store_url("DATABASE_URL", &POSTGRES);
-        let database_owner_url = self.optional::<String>("DATABASE_OWNER_URL");
-        let database_pool_max = self.or("DATABASE_POOL_MAX", 8);
-        let redis_session_url = self.store_url("REDIS_SESSION_URL", &REDIS);
-        let redis_cache_url = self.store_url("REDIS_CACHE_URL", &REDIS);
-        let pubsub_project = self.required("PUBSUB_PROJECT");
-        let pubsub_emulator_host = self.optional("PUBSUB_EMULATOR_HOST");
-        Some(Stores {
-            database_url: database_url?,
-            database_owner_url: database_owner_url.map(Into::into),
-            database_pool_max,
-            redis_session_url: redis_session_url?,
-            redis_cache_url: redis_cache_url?,
-            pubsub_project: pubsub_project?,
-            pubsub_emulator_host,
-        })
-    }
-
-    fn tokens(&mut self) -> Option<Tokens> {
-        let issuer = self.required("TOKEN_ISSUER");
-        let jwks_url = self.required("TOKEN_JWKS_URL");
-        let audience = self.or("TOKEN_AUDIENCE", "bff-backoffice".to_owned());
-        let nonce = self.or("DPOP_NONCE", "required".to_owned());
-        if !matches!(nonce.as_str(), "required" | "off") {
-            self.mistakes.push("DPOP_NONCE: `required` or `off`".to_owned());
-        }
-        let proof_age_max = self.duration("DPOP_MAX_AGE", seconds(60), seconds(10)..=seconds(300));
-        let proof_future_max = self.duration("DPOP_FUTURE", seconds(15), seconds(10)..=seconds(59));
-        let milliseconds = Duration::from_millis;
-        let session_tier_timeout =
-            self.duration("SESSION_TIER_TIMEOUT", milliseconds(50), milliseconds(10)..=seconds(2));
-        Some(Tokens {
-            issuer: issuer?,
-            jwks_url: jwks_url?,
-            audience,
-            nonce_required: nonce != "off",
-            proof_age_max,
-            proof_future_max,
-            session_tier_timeout,
-        })
-    }
-
-    fn upstreams(&mut self) -> Upstreams {
-        Upstreams {
-            base_url: self.optional("UPSTREAM_BASE_URL"),
-            id_token: self.optional::<String>("UPSTREAM_ID_TOKEN").map(Into::into),
+impl Foundation {
+    /// Reads the settings of a repair from the process's environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`] lists every missing or malformed variable.
+    pub fn from_environment() -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(config::Environment::default())?;
+        let foundation = reader.foundation();
+        match (foundation, reader.mistakes) {
+            (Some(foundation), mistakes) if mistakes.is_empty() => Ok(foundation),
+            (_, mistakes) => Err(ConfigError(mistakes)),
         }
     }
-
-    fn text(&self, name: &str) -> Option<String> {
-        self.source.get_string(&name.to_lowercase()).ok()
-    }
-
-    fn optional<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
-        self.text(name).and_then(|text| self.parsed(name, &text))
-    }
-
-    fn required<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
-        if let Some(text) = self.text(name) {
-            return self.parsed(name, &text);
-        }
-        self.mistakes.push(format!("{name}: missing"));
-        None
-    }
-
-    fn or<T: FromStr<Err: Display>>(&mut self, name: &str, default: T) -> T {
-        self.optional(name).unwrap_or(default)
-    }
-
-    fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str, text: &str) -> Option<T> {
-        text.parse().map_err(|error| self.mistakes.push(format!("{name}: {error}"))).ok()
-    }
-
-    /// A length of time such as `500ms` or `2m`, within `range`.
-    fn duration(
-        &mut self,
-        name: &str,
-        default: Duration,
-        range: RangeInclusive<Duration>,
-    ) -> Duration {
-        let duration = self.or(name, humantime::Duration::from(default)).into();
-        if !range.contains(&duration) {
-            let least = humantime::format_duration(*range.start());
-            let most = humantime::format_duration(*range.end());
-            self.mistakes.push(format!("{name}: must be between {least} and {most}"));
-        }
-        duration
-    }
-
-    /// The URL of a store. It may hold a password, so that a mistake does not repeat it.
-    fn store_url(&mut self, name: &str, schemes: &[&str]) -> Option<SecretString> {
-        let text = self.required::<String>(name)?;
-        if Url::parse(&text).is_ok_and(|url| schemes.contains(&url.scheme())) {
-            return Some(text.into());
-        }
-        self.mistakes.push(format!("{name}: not a URL such as {}://host/…", schemes[0]));
-        None
-    }
-
-    fn urls(&mut self, name: &str) -> Option<Vec<Url>> {
-        let text = self.required::<String>(name)?;
-        text.split(',').map(|url| self.parsed(name, url.trim())).collect()
-    }
-}
-
-const fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
 }
 
 #[cfg(test)]
@@ -332,7 +199,7 @@ mod tests {
 
     #[test]
     fn the_help_names_every_variable_that_is_read() {
-        let reader = include_str!("config.rs").split("#[cfg(test)]").next().unwrap();
+        let reader = include_str!("config/reader.rs");
         let calls = ["required", "optional", "or", "duration", "urls", "store_url"];
         let mut names = 0;
         for text in reader.split("self.").chain(reader.split("reader.")) {

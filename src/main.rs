@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use backoffice::{
     app::{self, maintenance},
-    config::{self, Config},
+    config::{self, Config, Foundation},
     database, desktop, dev,
     telemetry::{self, LogFormat},
 };
@@ -116,14 +116,16 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             Ok(())
         }
         Role::Rebuild { view: View::AlertInbox } => {
-            maintenance::rebuild_alert_inbox(&Config::from_environment()?).await
+            maintenance::rebuild_alert_inbox(&Foundation::from_environment()?).await
         }
-        Role::Relay(RelayRole::Redrive) => maintenance::redrive(&Config::from_environment()?).await,
+        Role::Relay(RelayRole::Redrive) => {
+            maintenance::redrive(&Foundation::from_environment()?).await
+        }
         Role::Ledger(LedgerRole::Verify) => {
-            maintenance::verify_ledger(&Config::from_environment()?).await
+            maintenance::verify_ledger(&Foundation::from_environment()?).await
         }
         Role::Job { name: Job::Partitions } => {
-            maintenance::partitions(&Config::from_environment()?).await
+            maintenance::partitions(&Foundation::from_environment()?).await
         }
         Role::Desktop(options) => desktop::run(*options).await,
         Role::Dev(options) => dev::run(options).await,

@@ -217,6 +217,7 @@ write_settings() {
     printf 'REDIS_CACHE_URL=%s\n' "${REDIS_CACHE_URL:-}"
     printf 'PUBSUB_EMULATOR_HOST=%s\n' "${PUBSUB_EMULATOR_HOST:-}"
     printf 'PUBSUB_PROJECT=%s\n' "$PUBSUB_PROJECT"
+    printf 'SECRETS_DIR=%s\n' "$STACK_DIR/secrets"
   } | grep -v '=$' >"$STACK_DIR/env.new"
   mv "$STACK_DIR/env.new" "$STACK_DIR/env"
 }

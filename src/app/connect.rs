@@ -52,14 +52,14 @@ pub async fn connect(
     stop: &Stop,
     trackers: (&TaskTracker, &TaskTracker),
 ) -> anyhow::Result<Started> {
-    let secrets = Secrets::read(&config.secrets_dir).context("SECRETS_DIR")?;
+    let secrets = Secrets::read(&config.foundation.secrets_dir).context("SECRETS_DIR")?;
     let (tracker, worker_tracker) = trackers;
     let upstream = upstream(config)?;
     let (pools, session_tier, cache_tier, pubsub) = tokio::try_join!(
-        postgres(&config.stores),
-        redis("REDIS_SESSION_URL", config.stores.redis_session_url.expose_secret()),
-        redis("REDIS_CACHE_URL", config.stores.redis_cache_url.expose_secret()),
-        pubsub(&config.stores),
+        postgres(&config.foundation.stores),
+        redis("REDIS_SESSION_URL", config.foundation.stores.redis_session_url.expose_secret()),
+        redis("REDIS_CACHE_URL", config.foundation.stores.redis_cache_url.expose_secret()),
+        pubsub(&config.foundation.stores),
     )?;
     let gate = gate(config, &secrets, &upstream, &session_tier, clock.clone())?;
     let cursor_keys = cursor_keys(&secrets.live);
@@ -89,7 +89,7 @@ pub async fn connect(
             upstream,
             secrets: Arc::new(secrets),
             clock: clock.clone(),
-            instance: config.instance.as_str().into(),
+            instance: config.foundation.instance.as_str().into(),
         },
         hub,
         cursor_keys,

@@ -13,7 +13,7 @@ use ulid::Ulid;
 use super::connect;
 use crate::{
     clock::{Clock, SharedClock, SystemClock},
-    config::Config,
+    config::Foundation,
     ledger::{
         self, Append, Ledger, NewEvent, Pools, StreamWrite, partitions, read,
         relay::{self, Relay},
@@ -29,12 +29,12 @@ const VERIFY_PAGE: u32 = 1_000;
 ///
 /// # Errors
 /// When a store fails; views built so far stay, and the command can be repeated.
-pub async fn rebuild_alert_inbox(config: &Config) -> anyhow::Result<()> {
-    let secrets = Secrets::read(&config.secrets_dir).context("SECRETS_DIR")?;
+pub async fn rebuild_alert_inbox(foundation: &Foundation) -> anyhow::Result<()> {
+    let secrets = Secrets::read(&foundation.secrets_dir).context("SECRETS_DIR")?;
     let (pools, cache, session) = tokio::try_join!(
-        connect::postgres(&config.stores),
-        connect::redis("REDIS_CACHE_URL", config.stores.redis_cache_url.expose_secret()),
-        connect::redis("REDIS_SESSION_URL", config.stores.redis_session_url.expose_secret()),
+        connect::postgres(&foundation.stores),
+        connect::redis("REDIS_CACHE_URL", foundation.stores.redis_cache_url.expose_secret()),
+        connect::redis("REDIS_SESSION_URL", foundation.stores.redis_session_url.expose_secret()),
     )?;
     let stores = projector::Stores { pools: pools.clone(), cache, session };
     let bar = progress("facts");
@@ -44,13 +44,13 @@ pub async fn rebuild_alert_inbox(config: &Config) -> anyhow::Result<()> {
     })
     .await?;
     bar.finish();
-    record_rebuilt(config, &secrets, pools, facts).await?;
+    record_rebuilt(foundation, &secrets, pools, facts).await?;
     println!("alert-inbox: {facts} facts folded");
     Ok(())
 }
 
 async fn record_rebuilt(
-    config: &Config,
+    foundation: &Foundation,
     secrets: &Secrets,
     pools: Pools,
     facts: u64,
@@ -66,7 +66,7 @@ async fn record_rebuilt(
         events: vec![NewEvent::new(&event, None, at)?],
     };
     let metadata = Metadata {
-        producer_instance: config.instance.clone(),
+        producer_instance: foundation.instance.clone(),
         sampling_per_mille: 1000,
         ..Metadata::default()
     };
@@ -109,13 +109,13 @@ impl RunningLedger {
 ///
 /// # Errors
 /// When Postgres or Pub/Sub fail.
-pub async fn redrive(config: &Config) -> anyhow::Result<()> {
-    let secrets = Secrets::read(&config.secrets_dir).context("SECRETS_DIR")?;
-    let pools = connect::postgres(&config.stores).await?;
-    let pubsub = connect::pubsub(&config.stores).await?;
+pub async fn redrive(foundation: &Foundation) -> anyhow::Result<()> {
+    let secrets = Secrets::read(&foundation.secrets_dir).context("SECRETS_DIR")?;
+    let pools = connect::postgres(&foundation.stores).await?;
+    let pubsub = connect::pubsub(&foundation.stores).await?;
     let ledger = RunningLedger::start(&secrets, pools.clone())?;
     let settings =
-        relay::Settings { instance: config.instance.clone(), ..relay::Settings::default() };
+        relay::Settings { instance: foundation.instance.clone(), ..relay::Settings::default() };
     let clock: SharedClock = Arc::new(SystemClock);
     let relay = Relay::new(ledger.ledger.clone(), &pools, pubsub, settings, clock);
     let redriven = relay.redrive().await?;
@@ -131,8 +131,8 @@ pub async fn redrive(config: &Config) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Names the first position that is missing or is not what its leaf hash says.
-pub async fn verify_ledger(config: &Config) -> anyhow::Result<()> {
-    let pools = connect::postgres(&config.stores).await?;
+pub async fn verify_ledger(foundation: &Foundation) -> anyhow::Result<()> {
+    let pools = connect::postgres(&foundation.stores).await?;
     let bar = progress("events");
     bar.set_length(u64::try_from(read::head(pools.jobs()).await?)?);
     let mut after = 0;
@@ -156,8 +156,8 @@ pub async fn verify_ledger(config: &Config) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When Postgres fails.
-pub async fn partitions(config: &Config) -> anyhow::Result<()> {
-    let pools = connect::postgres(&config.stores).await?;
+pub async fn partitions(foundation: &Foundation) -> anyhow::Result<()> {
+    let pools = connect::postgres(&foundation.stores).await?;
     let mut connection = pools.maintain().acquire().await?;
     let made = partitions::ensure(&mut connection).await.context("partitions")?;
     println!("{made} partitions made, {} periods ahead", partitions::AHEAD);

@@ -53,8 +53,10 @@ pub fn start(
         async move { intake.run(&shutdown).await }
     });
 
-    let settings =
-        projector::Settings { instance: config.instance.clone(), ..projector::Settings::default() };
+    let settings = projector::Settings {
+        instance: config.foundation.instance.clone(),
+        ..projector::Settings::default()
+    };
     let stores = started.stores.clone();
     supervise("projector", tracker, shutdown, move |shutdown| {
         let (stores, settings, wake) = (stores.clone(), settings.clone(), wake.clone());
@@ -73,8 +75,10 @@ fn publish(
     shutdown: &CancellationToken,
 ) {
     let app = &started.app;
-    let settings =
-        relay::Settings { instance: config.instance.clone(), ..relay::Settings::default() };
+    let settings = relay::Settings {
+        instance: config.foundation.instance.clone(),
+        ..relay::Settings::default()
+    };
     let relay = Relay::new(
         app.commands().ledger.clone(),
         app.pools(),

@@ -452,6 +452,40 @@ async fn nobody_enters_without_credentials() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_of_the_service_rebuilds_the_views_and_verifies_the_ledger() {
+    let world = World::start().await;
+    let service = world.service().await;
+    let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
+    let alert_id = raised(&world, &mut desktop, &service).await;
+    acknowledge(&mut desktop, &service, &alert_id, &key()).await;
+
+    let (rebuilt, said) = world.run(&["rebuild", "alert-inbox"]);
+    assert!(rebuilt, "{said}");
+    let acknowledged =
+        |alert: &Value| alert["id"] == alert_id.as_str() && alert["state"] == "acknowledged";
+    desktop.alert(&service, "after the rebuild", acknowledged).await;
+
+    let (verified, said) = world.run(&["ledger", "verify"]);
+    assert!(verified, "{said}");
+    assert!(said.contains("every one as recorded"), "{said}");
+
+    let mut connection = world.database.superuser().await;
+    let forge = "set session_replication_role = replica; \
+        update event set body = convert_to(replace(convert_from(body, 'UTF8'), 'usr_', 'usr-'), 'UTF8') \
+        where kind like '%.alert.acknowledged.v1'";
+    sqlx::raw_sql(forge).execute(&mut connection).await.unwrap();
+    let position: i64 =
+        sqlx::query_scalar("select position from event where kind like '%.alert.acknowledged.v1'")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+
+    let (verified, said) = world.run(&["ledger", "verify"]);
+    assert!(!verified);
+    assert!(said.contains(&format!("position {position} is not what was recorded")), "{said}");
+}
+
 /// Raises an alert upstream and waits until it is in the inbox.
 async fn raised(world: &World, desktop: &mut Desktop, service: &Service) -> String {
     let alert_id = raise(world, desktop, "Raised").await;

@@ -58,36 +58,45 @@ impl World {
         }
     }
 
-    /// Starts an instance and waits until it is ready.
-    pub async fn service(&self) -> Service {
-        self.service_with(&[]).await
+    /// Runs another role of the binary to its end; answers whether it succeeded and what it said.
+    pub fn run(&self, role: &[&str]) -> (bool, String) {
+        let output = self.command().args(role).output().expect("the binary starts");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
     }
 
-    pub async fn service_with(&self, settings: &[(&str, &str)]) -> Service {
-        let (port, admin_port) = (free_port(), free_port());
-        let root_url = format!("http://127.0.0.1:{port}");
-        let database = self.database.settings();
-        let started = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_backoffice"))
-            .arg("serve")
+    /// The binary with the settings of the stores alone.
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backoffice"));
+        command
             .env_clear()
             .env("RUST_LOG", "info,sqlx=warn")
-            .env("BACKOFFICE_LISTEN", format!("127.0.0.1:{port}"))
-            .env("BACKOFFICE_ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
-            .env("BACKOFFICE_PUBLIC_BASES", &root_url)
-            .env("DATABASE_URL", database.url.expose_secret())
+            .env("DATABASE_URL", self.database.settings().url.expose_secret())
             .env("REDIS_SESSION_URL", self.session_tier.url())
             .env("REDIS_CACHE_URL", self.cache_tier.url())
             .env("PUBSUB_PROJECT", &self.project)
             .env("PUBSUB_EMULATOR_HOST", emulator())
+            .env("SECRETS_DIR", self.secrets.path());
+        command
+    }
+
+    /// Starts an instance and waits until it is ready.
+    pub async fn service(&self) -> Service {
+        let (port, admin_port) = (free_port(), free_port());
+        let root_url = format!("http://127.0.0.1:{port}");
+        let started = Instant::now();
+        let mut child = self
+            .command()
+            .arg("serve")
+            .env("BACKOFFICE_LISTEN", format!("127.0.0.1:{port}"))
+            .env("BACKOFFICE_ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
+            .env("BACKOFFICE_PUBLIC_BASES", &root_url)
             .env("TOKEN_ISSUER", "https://iam.melmastoon.internal")
             .env("TOKEN_JWKS_URL", format!("{}/.well-known/jwks.json", self.simulator.url()))
             .env("UPSTREAM_BASE_URL", self.simulator.url())
             .env("UPSTREAM_ID_TOKEN", "development")
             // Many tests share the machine: what is late here is not lost.
             .env("SESSION_TIER_TIMEOUT", "2s")
-            .env("SECRETS_DIR", self.secrets.path())
-            .envs(settings.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
