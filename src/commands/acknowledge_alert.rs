@@ -76,7 +76,7 @@ pub struct Acknowledgment {
 pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome, CommandError> {
     for _ in 0..ATTEMPTS_MAX {
         match request.acknowledge(resources).await {
-            Ok(position) => return request.tell(resources, position).await,
+            Ok(recorded) => return request.tell(resources, recorded).await,
             Err(Refused::ByKey) => (),
             Err(Refused::ByRace) => continue,
             Err(Refused::ByRule(standing, forward)) => {
@@ -85,7 +85,7 @@ pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome,
                 if request.keyed.known(resources).await?.is_none() {
                     let answer = answer(&standing, forward == Forward::Done);
                     let claim = request.keyed.start_and_complete(request.actor, answer.clone());
-                    match request.store(resources, claim).await {
+                    match request.write(resources, claim).await {
                         Ok(()) => return Ok(Outcome::new(answer, None)),
                         Err(CommandError::InProgress) => (),
                         Err(error) => return Err(error),
@@ -107,6 +107,13 @@ pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome,
     Err(CommandError::Busy)
 }
 
+/// An acknowledgment that was recorded just now, and the store that knows it.
+struct Recorded {
+    store: TenantStore<AlertAcknowledgment>,
+    standing: Standing,
+    position: i64,
+}
+
 /// Why an acknowledgment was not recorded.
 enum Refused {
     ByRule(Standing, Forward),
@@ -116,17 +123,18 @@ enum Refused {
 }
 
 impl Request<'_> {
-    /// Records the acknowledgment and claims the key, in one append. Answers the position.
-    async fn acknowledge(&self, resources: &Resources) -> Result<i64, Refused> {
+    /// Records the acknowledgment and claims the key, in one append.
+    async fn acknowledge(&self, resources: &Resources) -> Result<Recorded, Refused> {
         let standing = Standing {
             alert_id: self.wish.alert_id.clone(),
             property_id: self.wish.property_id.clone(),
             by: self.actor.caller.operator_id.clone(),
             at: resources.clock.now(),
         };
-        let command = Command::Acknowledge(standing, self.wish.comment.clone());
-        match self.execute(resources, command, self.keyed.start(self.actor)).await {
-            Ok(receipt) => Ok(receipt.position),
+        let command = Command::Acknowledge(standing.clone(), self.wish.comment.clone());
+        let store = self.store(resources).with_claim(self.keyed.start(self.actor));
+        match self.execute(&store, command).await {
+            Ok(receipt) => Ok(Recorded { store, standing, position: receipt.position }),
             Err(AggregateError::UserError(Rejection::AlreadyAcknowledged {
                 standing,
                 forward,
@@ -140,24 +148,28 @@ impl Request<'_> {
     }
 
     /// Tells notification-service of what was recorded just now, and answers.
-    async fn tell(&self, resources: &Resources, position: i64) -> Result<Outcome, CommandError> {
+    async fn tell(
+        &self,
+        resources: &Resources,
+        recorded: Recorded,
+    ) -> Result<Outcome, CommandError> {
+        let Recorded { store, standing, position } = recorded;
         let tenant_id = &self.actor.caller.tenant_id;
-        let report = Report::open(resources, tenant_id, &self.wish.alert_id).await?;
-        let Some(report) = report else { return self.resume(resources).await };
+        let report = Report { standing, comment: self.wish.comment.clone() };
         let context = self.actor.call_context(Some(&self.wish.property_id));
         let told = report.tell(resources, tenant_id, &context, FORWARD_TIMEOUT).await;
         let forwarded = matches!(told, Told::Forwarded { .. });
         let answer = answer(&report.standing, forwarded);
         let claim = self.keyed.complete(answer.clone());
         let Some(command) = told.command(resources.clock.now()) else {
-            self.store(resources, claim).await?;
+            self.write(resources, claim).await?;
             return Ok(Outcome::new(answer, Some(position)));
         };
-        match self.execute(resources, command, claim).await {
+        match self.execute(&store.with_claim(claim), command).await {
             Ok(receipt) => Ok(Outcome::new(answer, Some(receipt.position))),
             // The worker was faster: what it wrote is the same.
             Err(AggregateError::AggregateConflict | AggregateError::UserError(_)) => {
-                self.store(resources, self.keyed.complete(answer.clone())).await?;
+                self.write(resources, self.keyed.complete(answer.clone())).await?;
                 Ok(Outcome::new(answer, Some(position)))
             }
             Err(error) => Err(CommandError::from_aggregate(error)),
@@ -175,30 +187,25 @@ impl Request<'_> {
         }
         let standing = acknowledgment.standing.ok_or(CommandError::InProgress)?;
         let answer = answer(&standing, acknowledgment.forward == Forward::Done);
-        self.store(resources, self.keyed.complete(answer.clone())).await?;
+        self.write(resources, self.keyed.complete(answer.clone())).await?;
         Ok(Outcome::new(answer, None))
     }
 
-    /// Runs a command by the rules; its events and the claim are one append.
+    /// The ledger as this request writes it.
+    fn store(&self, resources: &Resources) -> TenantStore<AlertAcknowledgment> {
+        let key = self.keyed.key.key;
+        let metadata =
+            self.actor.metadata(&resources.instance, Some(&self.wish.property_id), Some(key));
+        let tenant_id = self.actor.caller.tenant_id.clone();
+        TenantStore::new(&resources.ledger, &resources.clock, tenant_id, metadata)
+    }
+
+    /// Runs a command by the rules; its events and the store's claim are one append.
     async fn execute(
         &self,
-        resources: &Resources,
+        store: &TenantStore<AlertAcknowledgment>,
         command: Command,
-        claim: ClaimWrite,
     ) -> Result<Receipt, AggregateError<Rejection>> {
-        let metadata = self.actor.metadata(
-            &resources.instance,
-            Some(&self.wish.property_id),
-            Some(self.keyed.key.key),
-        );
-        let tenant_id = self.actor.caller.tenant_id.clone();
-        let store = TenantStore::<AlertAcknowledgment>::new(
-            &resources.ledger,
-            &resources.clock,
-            tenant_id,
-            metadata,
-        )
-        .with_claim(claim);
         let stream = StreamId::alert_acknowledgment(&self.wish.alert_id);
         let framework = CqrsFramework::new(store.clone(), vec![], ());
         framework.execute(stream.as_str(), command).await?;
@@ -206,7 +213,7 @@ impl Request<'_> {
     }
 
     /// Writes to the claim alone.
-    async fn store(&self, resources: &Resources, claim: ClaimWrite) -> Result<(), CommandError> {
+    async fn write(&self, resources: &Resources, claim: ClaimWrite) -> Result<(), CommandError> {
         let append = Append {
             tenant_id: self.actor.caller.tenant_id.clone(),
             writes: Vec::new(),

@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    marker::PhantomData,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -28,7 +27,8 @@ pub struct TenantStore<A> {
     /// Goes with the next commit.
     claim: Arc<Mutex<Option<ClaimWrite>>>,
     receipt: Arc<Mutex<Option<Receipt>>>,
-    aggregate: PhantomData<fn() -> A>,
+    /// As the last commit left it: the next command of the request need not read the stream again.
+    committed: Arc<Mutex<Option<TenantContext<A>>>>,
 }
 
 impl<A> Clone for TenantStore<A> {
@@ -41,7 +41,7 @@ impl<A> Clone for TenantStore<A> {
             subject: self.subject.clone(),
             claim: Arc::clone(&self.claim),
             receipt: Arc::clone(&self.receipt),
-            aggregate: PhantomData,
+            committed: Arc::clone(&self.committed),
         }
     }
 }
@@ -64,7 +64,7 @@ impl<A> TenantStore<A> {
             metadata,
             claim: Arc::default(),
             receipt: Arc::default(),
-            aggregate: PhantomData,
+            committed: Arc::default(),
         }
     }
 
@@ -147,6 +147,10 @@ where
         &self,
         aggregate_id: &str,
     ) -> Result<TenantContext<A>, AggregateError<A::Error>> {
+        let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(committed) = committed.filter(|it| it.stream.as_str() == aggregate_id) {
+            return Ok(committed);
+        }
         let stream = stream_id(aggregate_id)?;
         let recorded = self
             .ledger
@@ -166,7 +170,7 @@ where
     async fn commit(
         &self,
         events: Vec<A::Event>,
-        context: TenantContext<A>,
+        mut context: TenantContext<A>,
         metadata: HashMap<String, String>,
     ) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
         let occurred_at = self.clock.now();
@@ -184,7 +188,7 @@ where
         };
         let writes = if has_events { vec![write] } else { Vec::new() };
         self.append(writes).await.map_err(append_error)?;
-        Ok((context.version + 1..)
+        let envelopes: Vec<EventEnvelope<A>> = (context.version + 1..)
             .zip(events)
             .map(|(version, payload)| EventEnvelope {
                 aggregate_id: context.stream.to_string(),
@@ -192,7 +196,13 @@ where
                 payload,
                 metadata: metadata.clone(),
             })
-            .collect())
+            .collect();
+        if let Some(last) = envelopes.last() {
+            context.version = i64::try_from(last.sequence).expect("a version was an i64 before");
+        }
+        // The framework has applied the events to this aggregate already.
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = Some(context);
+        Ok(envelopes)
     }
 }
 
