@@ -534,6 +534,34 @@ async fn an_aggregate_runs_on_the_ledger_through_the_framework() {
     assert_eq!(claim.state, ClaimState::Completed);
 }
 
+#[tokio::test]
+async fn what_others_append_between_two_commands_of_a_request_is_a_conflict() {
+    use backoffice::aggregates::alert_acknowledgment::{
+        AlertAcknowledgment, Command, Rejection, Standing,
+    };
+    let database = TestDatabase::create().await;
+    let TestLedger { ledger, .. } = &TestLedger::start(database.pools());
+    let clock: backoffice::clock::SharedClock = TestClock::at(at());
+    let store = || TenantStore::<AlertAcknowledgment>::new(ledger, &clock, tenant(1), metadata());
+    let request = CqrsFramework::new(store(), Vec::new(), ());
+    let worker = CqrsFramework::new(store(), Vec::new(), ());
+    let standing = Standing {
+        alert_id: "a1".parse().unwrap(),
+        property_id: "ppt_1".parse().unwrap(),
+        by: operator("usr_1"),
+        at: at(),
+    };
+    let forwarded = || Command::RecordForwarded { at: at(), already_acknowledged: false };
+
+    request.execute("ali:a1", Command::Acknowledge(standing, None)).await.unwrap();
+    worker.execute("ali:a1", forwarded()).await.unwrap();
+    let overtaken = request.execute("ali:a1", forwarded()).await;
+    let read_again = request.execute("ali:a1", forwarded()).await;
+
+    assert!(matches!(overtaken, Err(AggregateError::AggregateConflict)));
+    assert!(matches!(read_again, Err(AggregateError::UserError(Rejection::AlreadyForwarded))));
+}
+
 /// Keeps every append of the shard waiting until the transaction ends.
 async fn hold_the_head(connection: &mut PgConnection) -> sqlx::Transaction<'_, sqlx::Postgres> {
     let mut transaction = connection.begin().await.unwrap();
