@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use self::reader::{POSTGRES, Reader};
+use crate::access::dpop::Algorithms;
 
 /// Every variable in a line, for `--help`.
 pub const HELP: &str = include_str!("config/help.txt");
@@ -82,6 +83,8 @@ pub struct Tokens {
     pub proof_age_max: Duration,
     /// `DPOP_FUTURE`, 10 s–59 s, default `15s`.
     pub proof_future_max: Duration,
+    /// `DPOP_ALGORITHMS`, `ES256` (default), `EdDSA` or both, comma-separated.
+    pub proof_algorithms: Algorithms,
     /// `SESSION_TIER_TIMEOUT`, 10 ms–2 s, default `50ms`: for the one question a request asks
     /// there; later it is refused with 503.
     pub session_tier_timeout: Duration,
@@ -167,6 +170,7 @@ mod tests {
         let error = Config::from_variables(variables(&[
             ("BACKOFFICE_LISTEN", "here"),
             ("DPOP_MAX_AGE", "1h"),
+            ("DPOP_ALGORITHMS", "none"),
             ("DPOP_NONCE", "maybe"),
             ("REDIS_CACHE_URL", "127.0.0.1:6379/hunter2"),
         ]))
@@ -177,6 +181,7 @@ mod tests {
         for name in [
             "BACKOFFICE_LISTEN",
             "DATABASE_URL",
+            "DPOP_ALGORITHMS",
             "DPOP_MAX_AGE",
             "DPOP_NONCE",
             "REDIS_CACHE_URL",

@@ -1,7 +1,8 @@
 //! Verifies `DPoP` proofs (RFC 9449 §4.3): a pure function of the proof, the request and the time.
 //!
-//! ES256 only. Replay is not seen here, it is the store's to see (`access::replay`), last.
+//! ES256, and EdDSA where it is switched on. Replay is not seen here, it is the store's to see (`access::replay`), last.
 
+mod algorithms;
 mod htu;
 mod key;
 
@@ -12,9 +13,12 @@ use http::Method;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
-pub use self::htu::{InvalidBase, PublicBases, RequestPath};
 use self::key::Jwk;
-pub use self::key::KeyCache;
+pub use self::{
+    algorithms::{Algorithm, Algorithms, UnknownAlgorithm},
+    htu::{InvalidBase, PublicBases, RequestPath},
+    key::{KeyCache, PublicKeyBytes},
+};
 use super::{
     jws,
     nonce::{Freshness, Nonces},
@@ -35,6 +39,7 @@ pub struct Expected<'a> {
     pub bases: &'a PublicBases,
     pub binding: Binding<'a>,
     pub nonces: NoncePolicy<'a>,
+    pub algorithms: Algorithms,
     pub window: Window,
     pub now: DateTime<Utc>,
 }
@@ -157,9 +162,9 @@ pub fn verify(
         return Err(ProofError::Malformed);
     }
     let compact = jws::split(proof).ok_or(ProofError::Malformed)?;
-    let point = read_header(&compact.header)?;
+    let bytes = read_header(&compact.header, expected.algorithms)?;
     let key = keys
-        .verifying_key(&point, compact.signed, &compact.signature)
+        .verifying_key(&bytes, compact.signed, &compact.signature)
         .ok_or(ProofError::Signature)?;
     let claims: Claims = strict_json::object(&compact.payload).ok_or(ProofError::Malformed)?;
     if claims.jti.trim().is_empty() || claims.jti.len() > JTI_BYTES_MAX {
@@ -179,22 +184,21 @@ pub fn verify(
 
 /// Whose key signed a proof that was refused, so that a fresh nonce can be bound to it. `None` when
 /// its signature is not good.
-pub fn signer(proof: &str, keys: &KeyCache) -> Option<String> {
+pub fn signer(proof: &str, algorithms: Algorithms, keys: &KeyCache) -> Option<String> {
     let compact = jws::split(proof).filter(|_| proof.len() <= PROOF_BYTES_MAX)?;
-    let point = read_header(&compact.header).ok()?;
-    let key = keys.verifying_key(&point, compact.signed, &compact.signature)?;
+    let bytes = read_header(&compact.header, algorithms).ok()?;
+    let key = keys.verifying_key(&bytes, compact.signed, &compact.signature)?;
     Some(key.jkt().to_owned())
 }
 
-fn read_header(json: &[u8]) -> Result<[u8; 65], ProofError> {
+fn read_header(json: &[u8], algorithms: Algorithms) -> Result<PublicKeyBytes, ProofError> {
     if json.len() > HEADER_BYTES_MAX {
         return Err(ProofError::Malformed);
     }
     let header: Header = strict_json::object(json).ok_or(ProofError::Header)?;
-    if header.typ != "dpop+jwt" || header.alg != "ES256" {
-        return Err(ProofError::Header);
-    }
-    header.jwk.0.point().ok_or(ProofError::Key)
+    let algorithm = Algorithm::named(&header.alg).filter(|algorithm| algorithms.allow(*algorithm));
+    let algorithm = algorithm.filter(|_| header.typ == "dpop+jwt").ok_or(ProofError::Header)?;
+    header.jwk.0.bytes(algorithm).ok_or(ProofError::Key)
 }
 
 fn check_binding(claims: &Claims, signer: &str, binding: Binding<'_>) -> Result<(), ProofError> {

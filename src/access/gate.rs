@@ -68,6 +68,7 @@ struct Inner {
     policy: Policy,
     replay: ReplayStore,
     sessions: SessionStore,
+    algorithms: dpop::Algorithms,
     window: dpop::Window,
     bearer_with_proof: bool,
     clock: SharedClock,
@@ -110,6 +111,7 @@ impl Gate {
             policy: Policy::shipped(),
             replay: ReplayStore::new(tier.clone(), settings.replay_ttl, settings.session_ttl),
             sessions: SessionStore::new(tier, settings.session_ttl),
+            algorithms: settings.proof_algorithms,
             window: settings.window,
             bearer_with_proof: settings.bearer_with_proof,
             clock,
@@ -155,11 +157,7 @@ impl Gate {
     /// # Errors
     /// The first thing that is wrong with it.
     pub async fn admit(&self, request: &AccessRequest<'_>) -> Result<Admission, Refusal> {
-        let admission = self.0.admit(request).await;
-        if let Err(refusal) = &admission {
-            refusal.report();
-        }
-        admission
+        self.refusing(self.0.admit(request).await)
     }
 
     /// Verifies the proof of a request that has no access token: no `ath` may be in it.
@@ -167,10 +165,14 @@ impl Gate {
     /// # Errors
     /// The first thing that is wrong with it.
     pub async fn admit_refresh(&self, request: &AccessRequest<'_>) -> Result<BareProof, Refusal> {
-        let admission = self.0.admit_refresh(request).await;
-        if let Err(refusal) = &admission {
+        self.refusing(self.0.admit_refresh(request).await)
+    }
+
+    /// Reports a refusal and says in it which proofs would do.
+    fn refusing<T>(&self, admission: Result<T, Refusal>) -> Result<T, Refusal> {
+        admission.map_err(|refusal| {
             refusal.report();
-        }
-        admission
+            Refusal { algorithms: self.0.algorithms, ..refusal }
+        })
     }
 }

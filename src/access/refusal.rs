@@ -5,12 +5,9 @@ use std::error::Error;
 use http::StatusCode;
 
 use super::{
-    dpop::ProofError,
+    dpop::{Algorithms, ProofError},
     token::{ClaimError, TokenError},
 };
-
-/// The signature algorithms of proofs, as challenges name them.
-const PROOF_ALGORITHMS: &str = "ES256";
 
 /// A request that may not enter. Nothing of it was done, and its proof was not used up unless the
 /// reason says so.
@@ -23,6 +20,8 @@ pub struct Refusal {
     pub nonce: Option<String>,
     /// The first letters of the key's thumbprint, for the log.
     pub(super) key: Option<String>,
+    /// What proofs may be signed with, for the challenge.
+    pub(super) algorithms: Algorithms,
 }
 
 /// Why a request may not enter. The texts are fixed: nothing of the input is in them.
@@ -66,6 +65,11 @@ pub enum Reason {
 }
 
 impl Refusal {
+    /// The one value of `WWW-Authenticate`; `None` when the credentials are not what is wrong.
+    pub fn challenge(&self) -> Option<String> {
+        self.reason.challenge(self.algorithms)
+    }
+
     /// Logs and counts the refusal without a word of the token or the proof.
     pub(super) fn report(&self) {
         let code = self.reason.code();
@@ -81,7 +85,7 @@ impl Refusal {
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Self { reason, nonce: None, key: None }
+        Self { reason, nonce: None, key: None, algorithms: Algorithms::default() }
     }
 }
 
@@ -148,15 +152,16 @@ impl Reason {
         }
     }
 
-    /// The one value of `WWW-Authenticate`; `None` when the credentials are not what is wrong.
-    pub fn challenge(&self) -> Option<String> {
+    /// The challenge of a gate that takes proofs of these algorithms; see [`Refusal::challenge`].
+    pub fn challenge(&self, algorithms: Algorithms) -> Option<String> {
         let is_about_credentials =
             self.status() == StatusCode::UNAUTHORIZED || matches!(self, Self::Malformed);
+        let names = algorithms.names();
         is_about_credentials.then(|| match self.error() {
-            None => format!(r#"DPoP algs="{PROOF_ALGORITHMS}""#),
-            Some(error) => format!(
-                r#"DPoP error="{error}", error_description="{self}", algs="{PROOF_ALGORITHMS}""#
-            ),
+            None => format!(r#"DPoP algs="{names}""#),
+            Some(error) => {
+                format!(r#"DPoP error="{error}", error_description="{self}", algs="{names}""#)
+            }
         })
     }
 }
@@ -190,7 +195,7 @@ mod tests {
     #[test]
     fn dp_prec_04_every_401_challenges_with_the_dpop_scheme_and_its_algorithms() {
         for reason in all() {
-            let challenge = reason.challenge();
+            let challenge = reason.challenge(Algorithms::Es256);
             if reason.status() == StatusCode::UNAUTHORIZED {
                 let challenge = challenge.expect("a challenge");
                 assert!(challenge.starts_with("DPoP "), "{challenge}");
@@ -206,7 +211,7 @@ mod tests {
         let seen: Vec<String> = all()
             .iter()
             .map(|reason| {
-                let challenge = reason.challenge().unwrap_or_default();
+                let challenge = reason.challenge(Algorithms::Es256).unwrap_or_default();
                 format!("{} {} {challenge}", reason.status().as_u16(), reason.code())
             })
             .collect();

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{
-    dpop::{InvalidBase, Window},
+    dpop::{Algorithms, InvalidBase, Window},
     jwks::Algorithm,
     nonce::{Nonces, ShortSecret},
 };
@@ -29,6 +29,8 @@ pub struct Settings {
     pub public_bases: Vec<String>,
     /// How far a proof's `iat` may be off: 10–300 s back, 10–59 s ahead.
     pub window: Window,
+    /// What proofs may be signed with.
+    pub proof_algorithms: Algorithms,
     pub nonce_mode: NonceMode,
     /// At least 32 bytes; needed when nonces are required.
     pub nonce_secret: Option<SecretString>,
@@ -97,6 +99,7 @@ impl Default for Settings {
                 "http://localhost:8083".to_owned(),
             ],
             window: Window::default(),
+            proof_algorithms: Algorithms::default(),
             nonce_mode: NonceMode::Required,
             nonce_secret: None,
             nonce_secret_previous: None,

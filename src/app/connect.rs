@@ -208,6 +208,7 @@ fn gate(
             age_max: tokens.proof_age_max,
             future_max: tokens.proof_future_max,
         },
+        proof_algorithms: tokens.proof_algorithms,
         nonce_mode: if tokens.nonce_required {
             access::NonceMode::Required
         } else {

@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{ConfigError, Foundation, Server, Stores, Tokens, Upstreams};
+use crate::access::dpop::Algorithms;
 
 pub(super) const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
 const REDIS: [&str; 3] = ["redis", "rediss", "redis+unix"];
@@ -79,6 +80,7 @@ impl Reader {
         }
         let proof_age_max = self.duration("DPOP_MAX_AGE", seconds(60), seconds(10)..=seconds(300));
         let proof_future_max = self.duration("DPOP_FUTURE", seconds(15), seconds(10)..=seconds(59));
+        let proof_algorithms = self.or("DPOP_ALGORITHMS", Algorithms::default());
         let milliseconds = Duration::from_millis;
         let session_tier_timeout =
             self.duration("SESSION_TIER_TIMEOUT", milliseconds(50), milliseconds(10)..=seconds(2));
@@ -89,6 +91,7 @@ impl Reader {
             nonce_required: nonce != "off",
             proof_age_max,
             proof_future_max,
+            proof_algorithms,
             session_tier_timeout,
         })
     }

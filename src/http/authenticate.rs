@@ -62,13 +62,13 @@ async fn enter(app: &App, context: &RequestContext, request: &Parts) -> Result<C
 
 /// A refusal as clients see it.
 pub fn problem(refusal: Refusal) -> Problem {
+    let challenge = refusal.challenge().and_then(|value| HeaderValue::from_str(&value).ok());
     let Refusal { reason, nonce, .. } = refusal;
     let code = Code::named(reason.code()).unwrap_or(Code::Internal);
     let mut problem = Problem::new(code);
     if let Reason::HeaderInvalid(header) = &reason {
         problem = problem.field(*header, "INVALID");
     }
-    let challenge = reason.challenge().and_then(|value| HeaderValue::from_str(&value).ok());
     if let Some(challenge) = challenge {
         problem = problem.header(header::WWW_AUTHENTICATE, challenge);
     }

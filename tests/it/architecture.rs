@@ -25,7 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "views",
         ],
     ),
-    ("config", &[]),
+    ("config", &["access"]),
     ("database", &["ledger"]),
     ("desktop", &["clock"]),
     ("dev", &["clock", "desktop"]),

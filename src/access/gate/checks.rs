@@ -46,7 +46,8 @@ impl Inner {
         };
         entered.map_err(|reason| {
             let nonce = self.nonce_beside(&reason, tenant, &claims.jkt);
-            Refusal { reason, nonce, key: Some(prefix(&claims.jkt)) }
+            let key = Some(prefix(&claims.jkt));
+            Refusal { nonce, key, ..Refusal::from(reason) }
         })
     }
 
@@ -88,11 +89,12 @@ impl Inner {
         let now = self.clock.now();
         let expected = self.expected(request, &path, Binding::None, (NO_TENANT, now));
         let verified = dpop::verify(proof, &expected, &self.keys).map_err(|error| {
-            let signer = dpop::signer(proof, &self.keys);
+            let signer = dpop::signer(proof, self.algorithms, &self.keys);
             let reason = Reason::from(error);
             let nonce =
                 signer.as_deref().and_then(|jkt| self.nonce_beside(&reason, NO_TENANT, jkt));
-            Refusal { reason, nonce, key: signer.as_deref().map(prefix) }
+            let key = signer.as_deref().map(prefix);
+            Refusal { nonce, key, ..Refusal::from(reason) }
         })?;
         match self.replay.use_once(&verified.jkt, &verified.jti).await {
             Ok(true) => {
@@ -120,6 +122,7 @@ impl Inner {
                 Some(nonces) => NoncePolicy::Required { nonces, tenant },
                 None => NoncePolicy::Off,
             },
+            algorithms: self.algorithms,
             window: self.window,
             now,
         }
