@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use backoffice::access::{
-    AccessRequest, Admission, NonceMode, Reason, Settings, fence, policy::Scope,
+    AccessRequest, Admission, NonceMode, Reason, Settings, dpop::Algorithms, fence, policy::Scope,
 };
 use chrono::TimeDelta;
 use http::Method;
@@ -325,7 +325,7 @@ async fn dp_rep_13_without_the_session_tier_nobody_enters_and_nobody_is_called_i
         let refused = reason(world.enter_anew().await);
         assert!(matches!(refused, Reason::Unavailable("session tier")), "{refused:?}");
         assert_eq!(refused.status(), 503);
-        assert_eq!(refused.challenge(), None);
+        assert_eq!(refused.challenge(Algorithms::default()), None);
     }
 }
 

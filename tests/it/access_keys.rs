@@ -1,9 +1,13 @@
 //! A device's key and an issuer's key, as tests hold them, and what they sign.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use p256::{
     ecdsa::{Signature, SigningKey, signature::Signer},
     elliptic_curve::Generate,
+    pkcs8::EncodePublicKey,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -27,6 +31,18 @@ impl TestKey {
     /// The private scalar, base64url.
     pub fn private(&self) -> String {
         encode(self.0.to_bytes())
+    }
+
+    /// The public key as files have it (RFC 7468 §13).
+    pub fn public_pem(&self) -> String {
+        let der = self.0.verifying_key().to_public_key_der().expect("a public key has a form");
+        let text = STANDARD.encode(der.as_bytes());
+        let lines: Vec<&str> = text
+            .as_bytes()
+            .chunks(64)
+            .map(|line| std::str::from_utf8(line).expect("base64 is ASCII"))
+            .collect();
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"))
     }
 
     pub fn jkt(&self) -> String {

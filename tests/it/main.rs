@@ -5,12 +5,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod access_dpop;
 mod access_gate;
 mod access_keys;
 mod access_token;
 mod access_world;
 mod architecture;
+mod dpop;
 mod end_to_end;
 mod http_server;
 mod http_surface;
