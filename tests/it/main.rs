@@ -11,6 +11,7 @@ mod access_keys;
 mod access_token;
 mod access_world;
 mod architecture;
+mod conformance;
 mod end_to_end;
 mod http_server;
 mod http_surface;
