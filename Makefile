@@ -2,16 +2,25 @@
 # (ports, broker, where programs come from) stand at the top of ops/dev/stack.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt lint schemas sqlx clients clean
+.PHONY: help run test conformance coverage bench fmt lint schemas sqlx clients clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: ## start stores, simulated platform and service, until ctrl-C
 	@ops/dev/run.sh
 
 test: ## everything a change must pass: formatting, lints, unit and integration tests
 	@ops/dev/test.sh
+
+conformance: ## every case of tests/conformance/cases.tsv, counted
+	@ops/dev/conformance.sh
+
+coverage: ## how much of the code the tests run
+	@ops/dev/coverage.sh
+
+bench: ## SUITE=access|read|all: figures beside their peers and limits
+	@ops/dev/bench.sh
 
 fmt: ## format the code
 	@cargo fmt --all
@@ -30,6 +39,5 @@ clients: ## Google's Node and Python clients against the embedded broker
 
 clean: ## stop and delete the development stack
 	@ops/dev/stack.sh clean
-	@STACK_DIR=target/test-stack ops/dev/stack.sh clean
-	@STACK_DIR=target/clients-stack ops/dev/stack.sh clean
-	@STACK_DIR=target/sqlx-stack ops/dev/stack.sh clean
+	@for stack in test conformance coverage bench clients sqlx; do \
+	  STACK_DIR=target/$$stack-stack ops/dev/stack.sh clean; done

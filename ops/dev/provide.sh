@@ -167,7 +167,7 @@ find_google_emulator() {
 # Prints the folder into which cargo puts debug programs.
 cargo_programs() {
   (cd "$repository" && cargo metadata --format-version 1 --no-deps --offline) |
-    sed -n 's/.*"target_directory":"\([^"]*\)".*/\1\/debug/p'
+    sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p' | sed "s|\$|/${1:-debug}|"
 }
 
 # Builds the program that holds the embedded broker and sets platform_program.

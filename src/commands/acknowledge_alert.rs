@@ -74,8 +74,10 @@ pub struct Acknowledgment {
 /// See [`CommandError`]. After [`CommandError::Unavailable`] the acknowledgment may stand; the same
 /// key finds out.
 pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome, CommandError> {
-    for _ in 0..ATTEMPTS_MAX {
-        match request.acknowledge(resources).await {
+    for attempt in 0..ATTEMPTS_MAX {
+        // Nearly every alert is acknowledged once: its stream is read only where it turns out not
+        // to be empty.
+        match request.acknowledge(resources, attempt == 0).await {
             Ok(recorded) => return request.tell(resources, recorded).await,
             Err(Refused::ByKey) => (),
             Err(Refused::ByRace) => continue,
@@ -124,7 +126,11 @@ enum Refused {
 
 impl Request<'_> {
     /// Records the acknowledgment and claims the key, in one append.
-    async fn acknowledge(&self, resources: &Resources) -> Result<Recorded, Refused> {
+    async fn acknowledge(
+        &self,
+        resources: &Resources,
+        presumed_first: bool,
+    ) -> Result<Recorded, Refused> {
         let standing = Standing {
             alert_id: self.wish.alert_id.clone(),
             property_id: self.wish.property_id.clone(),
@@ -133,6 +139,7 @@ impl Request<'_> {
         };
         let command = Command::Acknowledge(standing.clone(), self.wish.comment.clone());
         let store = self.store(resources).with_claim(self.keyed.start(self.actor));
+        let store = if presumed_first { store.presuming_new() } else { store };
         match self.execute(&store, command).await {
             Ok(receipt) => Ok(Recorded { store, standing, position: receipt.position }),
             Err(AggregateError::UserError(Rejection::AlreadyAcknowledged {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use events::{AlertId, PropertyId};
+use futures::future::join_all;
 use projections::{AlertInbox, alert_inbox::Alert};
 
 use super::{caller::Entrant, codes::Code, problem::Problem};
@@ -61,16 +62,21 @@ pub async fn property_of(
 ) -> Result<PropertyId, Problem> {
     let properties = super::caller::properties(entrant, None)?;
     // The views that stand first: an operator acknowledges what a screen shows.
-    for property_id in &properties {
-        let tenant_id = &entrant.caller.tenant_id;
-        let standing = alert_inbox::list(app.cache_tier(), tenant_id, property_id).await;
-        if standing.is_ok_and(|alerts| alerts.is_some_and(|alerts| has(&alerts, alert_id))) {
-            return Ok(property_id.clone());
-        }
+    let (cache, tenant_id) = (app.cache_tier(), &entrant.caller.tenant_id);
+    let looks = properties
+        .iter()
+        .map(|property_id| alert_inbox::get(cache, tenant_id, property_id, alert_id));
+    let found = join_all(looks).await;
+    let place = found.into_iter().position(|alert| {
+        alert.is_ok_and(|alert| alert.flatten().is_some_and(|alert| is_raised(&alert)))
+    });
+    if let Some(place) = place {
+        return Ok(properties[place].clone());
     }
     for property_id in properties {
         let inbox = inbox(app, entrant, std::slice::from_ref(&property_id)).await?;
-        if has(&inbox.alerts, alert_id) {
+        let alert = inbox.alerts.into_iter().find(|alert| alert.id == *alert_id);
+        if alert.is_some_and(|alert| is_raised(&alert)) {
             return Ok(property_id);
         }
     }
@@ -78,8 +84,8 @@ pub async fn property_of(
 }
 
 /// An acknowledgment alone does not make an alert.
-fn has(alerts: &[Alert], alert_id: &AlertId) -> bool {
-    alerts.iter().any(|alert| alert.id == *alert_id && alert.raised.is_some())
+fn is_raised(alert: &Alert) -> bool {
+    alert.raised.is_some()
 }
 
 async fn build(

@@ -29,6 +29,8 @@ pub struct TenantStore<A> {
     receipt: Arc<Mutex<Option<Receipt>>>,
     /// As the last commit left it: the next command of the request need not read the stream again.
     committed: Arc<Mutex<Option<TenantContext<A>>>>,
+    /// The streams are taken for empty, unread.
+    presumes_new: bool,
 }
 
 impl<A> Clone for TenantStore<A> {
@@ -42,6 +44,7 @@ impl<A> Clone for TenantStore<A> {
             claim: Arc::clone(&self.claim),
             receipt: Arc::clone(&self.receipt),
             committed: Arc::clone(&self.committed),
+            presumes_new: self.presumes_new,
         }
     }
 }
@@ -65,7 +68,16 @@ impl<A> TenantStore<A> {
             claim: Arc::default(),
             receipt: Arc::default(),
             committed: Arc::default(),
+            presumes_new: false,
         }
+    }
+
+    /// Takes each stream for empty without reading it: right for a command that is the first of its
+    /// stream nearly always. Where it is not, the commit is a conflict, and the caller decides again
+    /// with a store that reads.
+    #[must_use]
+    pub fn presuming_new(self) -> Self {
+        Self { presumes_new: true, ..self }
     }
 
     /// Lets the next commit start or complete a claim, in its own transaction.
@@ -152,12 +164,16 @@ where
             return Ok(committed);
         }
         let stream = stream_id(aggregate_id)?;
+        let mut context =
+            TenantContext { stream: stream.clone(), version: 0, aggregate: A::default() };
+        if self.presumes_new {
+            return Ok(context);
+        }
         let recorded = self
             .ledger
             .read_stream::<A::Event>(&self.tenant_id, &stream)
             .await
             .map_err(read_error)?;
-        let mut context = TenantContext { stream, version: 0, aggregate: A::default() };
         for recorded in recorded {
             context.version = recorded.stream_version;
             context.aggregate.apply(recorded.event);

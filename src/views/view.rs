@@ -100,6 +100,19 @@ impl<P: Projection> View<P> {
         self.read_fields(connection, &[]).await
     }
 
+    /// One item of the view; `None` when the view is missing.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn item<C: ConnectionLike>(
+        &self,
+        connection: &mut C,
+        item_id: &str,
+    ) -> Result<Option<Option<P::Item>>, ViewError> {
+        let content = self.read_fields(connection, &[item_id]).await?;
+        Ok(content.map(|mut content| content.items.remove(item_id)))
+    }
+
     /// Folds `facts` (of one log, in the order of their positions, all of this view) into the view,
     /// if there is one.
     ///
@@ -235,6 +248,7 @@ fn parse<Item: serde::de::DeserializeOwned>(
 
 /// The alert inbox of a property, as `GET /alerts` reads it.
 pub mod alert_inbox {
+    use events::AlertId;
     use projections::{AlertInbox, alert_inbox::Alert};
 
     use super::{PropertyId, Redis, RedisError, TenantId, View, ViewError};
@@ -252,6 +266,20 @@ pub mod alert_inbox {
         let view = View::<AlertInbox>::of(cache, tenant_id, property_id);
         let content = view.read(&mut cache.shared()).await?;
         Ok(content.map(|content| content.items.into_values().collect()))
+    }
+
+    /// One alert of the view; `None` when the view is missing.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn get(
+        cache: &Redis,
+        tenant_id: &TenantId,
+        property_id: &PropertyId,
+        alert_id: &AlertId,
+    ) -> Result<Option<Option<Alert>>, ViewError> {
+        let view = View::<AlertInbox>::of(cache, tenant_id, property_id);
+        view.item(&mut cache.shared(), alert_id.as_str()).await
     }
 
     /// Drops the view; the next reader builds it anew.

@@ -10,6 +10,7 @@ mod access_keys;
 mod access_token;
 mod access_world;
 mod architecture;
+mod conformance;
 mod dpop;
 mod end_to_end;
 mod http_server;

@@ -77,6 +77,9 @@ impl World {
             .env("PUBSUB_PROJECT", &self.project)
             .env("PUBSUB_EMULATOR_HOST", emulator())
             .env("SECRETS_DIR", self.secrets.path());
+        if let Some(counters) = counters() {
+            command.env("LLVM_PROFILE_FILE", counters);
+        }
         command
     }
 
@@ -143,10 +146,20 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        if counters().is_some() {
+            // Only a process that ends by itself says what it ran.
+            let _ = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+            let _ = self.child.wait();
+        }
         // Already gone when the test killed it.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Where a program built to count what it runs writes its counters; `None` in any other build.
+fn counters() -> Option<std::ffi::OsString> {
+    std::env::var_os("LLVM_PROFILE_FILE")
 }
 
 /// `SHOW_LOGS=1` shows what the service logs.

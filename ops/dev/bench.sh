@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# `make bench SUITE=access|read|all`: figures beside their peers, with optimisation, on stores that
+# write to disk before they answer.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repository=$(cd "$here/../.." && pwd)
+cd "$repository"
+# shellcheck source=ops/dev/private_stack.sh
+source "$here/private_stack.sh"
+
+suite=${SUITE:-all}
+case $suite in
+  access | read | all) ;;
+  *) die "SUITE=$suite is none of: access read all" ;;
+esac
+claim_private_stack bench on
+# Google's emulator delays what it redelivers, and its Java would be measured too.
+export BROKER=${BROKER:-embedded}
+say 'building with optimisation (some minutes the first time)'
+cargo build --release --locked --quiet --package backoffice-platform --bin platform
+PLATFORM_PROGRAM=$(cargo_programs release)/platform
+export PLATFORM_PROGRAM
+cargo bench --locked --quiet --bench figures --no-run
+start_private_stack
+say "measuring $suite"
+cargo bench --locked --quiet --bench figures -- "$suite"

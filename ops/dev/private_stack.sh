@@ -1,0 +1,51 @@
+# shellcheck shell=bash
+# The stack of one target, on free ports, gone when the target ends. `source` this, then call
+# `start_private_stack <name> <fsync: on|off>`; process.sh and provide.sh come with it.
+
+here=${here:-$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)}
+repository=${repository:-$(cd "$here/../.." && pwd)}
+# shellcheck source=ops/dev/process.sh
+source "$here/process.sh"
+# shellcheck source=ops/dev/provide.sh
+source "$here/provide.sh"
+
+# Names the stack and sees to its end; what an interrupted run left behind goes first.
+claim_private_stack() {
+  export STACK_DIR=$repository/target/$1-stack STACK_FSYNC=$2 SQLX_OFFLINE=true
+  export POSTGRES_PORT=0 REDIS_SESSION_PORT=0 REDIS_CACHE_PORT=0 PUBSUB_PORT=0
+  export BACKOFFICE_PORT=0 BACKOFFICE_ADMIN_PORT=0 SIMULATOR_PORT=0
+  require_rust
+  mkdir -p "$repository/target"
+  trap finish_private_stack EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  "$here/stack.sh" clean
+}
+
+# Quietly: the last line of a target is its summary.
+finish_private_stack() {
+  trap '' INT TERM HUP
+  "$here/stack.sh" clean 2>>"$STACK_DIR.log"
+}
+
+# Starts the claimed stack and exports where its stores are.
+start_private_stack() {
+  local name value
+  "$here/stack.sh" up
+  while IFS='=' read -r name value; do
+    case $name in
+      DATABASE_ADMIN_URL | REDIS_SESSION_URL | REDIS_CACHE_URL | PUBSUB_EMULATOR_HOST | PUBSUB_PROJECT)
+        export "$name=$value"
+        ;;
+    esac
+  done <"$STACK_DIR/env"
+  # Nothing in a test may reach a service or a database that somebody works with.
+  unset BACKOFFICE_URL BACKOFFICE_ADMIN_URL SIMULATOR_URL DATABASE_URL DATABASE_OWNER_URL
+}
+
+# Builds the tests, and with them the program that holds the embedded broker.
+build_tests() {
+  cargo test --workspace --locked --no-run --quiet "$@"
+  PLATFORM_PROGRAM=$(cargo_programs)/platform
+  export PLATFORM_PROGRAM
+}

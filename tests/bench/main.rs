@@ -1,0 +1,69 @@
+//! Benchmarks: what a claim of speed rests on. Each figure stands beside its peer, measured in
+//! alternation in the same run.
+//!
+//! `make bench SUITE=…` runs this with optimisation, on stores of its own. Suites and figures:
+//! `target/bench/<suite>.json`.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
+
+mod access;
+#[path = "../it/access_keys.rs"]
+#[expect(dead_code, reason = "the integration tests use more of it")]
+mod access_keys;
+mod journey;
+mod report;
+/// What the integration tests stand on, those parts that are needed here.
+#[path = "../it/support"]
+#[expect(dead_code, reason = "the integration tests use more of it")]
+mod support {
+    pub mod broker;
+    pub mod database;
+    pub mod desktop;
+    pub mod redis;
+    pub mod service;
+    pub mod wait;
+}
+
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+
+use self::report::Report;
+
+/// Measures, prints a table, writes the figures as JSON; fails when a target is missed.
+#[derive(Parser)]
+struct Arguments {
+    #[arg(value_enum, default_value = "all")]
+    suite: Suite,
+    /// Given by `cargo bench`.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// Token and proof: what verifying costs beside the curve.
+    Access,
+    /// The way of an alert through the running service, and its start.
+    Read,
+    All,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Arguments { suite, bench: _ } = Arguments::parse();
+    let mut all_met = true;
+    if matches!(suite, Suite::Access | Suite::All) {
+        all_met &= finish("access", access::run().await);
+    }
+    if matches!(suite, Suite::Read | Suite::All) {
+        all_met &= finish("read", journey::run().await);
+    }
+    if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn finish(suite: &str, report: Report) -> bool {
+    report.write(suite).expect("target/bench can be written");
+    println!("{report}");
+    report.all_met()
+}
