@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -35,6 +36,7 @@ pub struct Service {
     pub admin_url: String,
     /// From the start of the process to the first successful readiness check.
     pub ready_after: Duration,
+    lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl World {
@@ -80,8 +82,18 @@ impl World {
         command
     }
 
+    /// Where the service's secrets are.
+    pub fn secrets_dir(&self) -> &Path {
+        self.secrets.path()
+    }
+
     /// Starts an instance and waits until it is ready.
     pub async fn service(&self) -> Service {
+        self.service_with(&[]).await
+    }
+
+    /// Starts an instance with some variables set otherwise.
+    pub async fn service_with(&self, variables: &[(&str, &str)]) -> Service {
         let (port, admin_port) = (free_port(), free_port());
         let root_url = format!("http://127.0.0.1:{port}");
         let started = Instant::now();
@@ -97,16 +109,18 @@ impl World {
             .env("UPSTREAM_ID_TOKEN", "development")
             // Many tests share the machine: what is late here is not lost.
             .env("SESSION_TIER_TIMEOUT", "2s")
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        show_if_asked(&mut child);
+        let lines = listen_to(&mut child);
         let mut service = Service {
             child,
             url: format!("{root_url}/bff/backoffice/v1"),
             root_url,
             admin_url: format!("http://127.0.0.1:{admin_port}"),
             ready_after: Duration::ZERO,
+            lines,
         };
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let ready = format!("{}/health/ready", service.root_url);
@@ -126,11 +140,34 @@ impl Service {
         self.child.wait().unwrap();
     }
 
+    /// Stops the process where it is, as a machine does that hangs, until it is thawed.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    /// SIGTERM: it drains and ends.
+    pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.lines.lock().unwrap().join("\n")
+    }
+
     /// SIGTERM and the time until the process is gone.
     pub async fn stop(mut self) -> Duration {
         let started = Instant::now();
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.terminate();
         tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap();
         started.elapsed()
     }
@@ -144,15 +181,21 @@ impl Drop for Service {
     }
 }
 
-/// `SHOW_LOGS=1` shows what the service logs.
-fn show_if_asked(child: &mut Child) {
+/// Keeps what the service logs; `SHOW_LOGS=1` shows it.
+fn listen_to(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let shown = std::env::var_os("SHOW_LOGS").is_some();
+    let kept = Arc::<Mutex<Vec<String>>>::default();
+    let keeping = Arc::clone(&kept);
     std::thread::spawn(move || {
-        for line in lines.map_while(Result::ok).filter(|_| shown) {
-            eprintln!("{line}");
+        for line in lines.map_while(Result::ok) {
+            if shown {
+                eprintln!("{line}");
+            }
+            keeping.lock().unwrap().push(line);
         }
     });
+    kept
 }
 
 fn free_port() -> u16 {
