@@ -5,7 +5,7 @@ use std::{fmt::Display, sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use backon::{ExponentialBuilder, Retryable};
 use futures::FutureExt;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio_util::task::TaskTracker;
 
@@ -262,8 +262,17 @@ fn cursor_keys(secret: &Rotating) -> CursorKeys {
 /// # Errors
 /// Never for a secret that was read: its hash has the length of a key.
 pub fn master_key(secrets: &Secrets) -> anyhow::Result<MasterKey> {
-    let key = Sha256::digest(secrets.personal_data.expose_secret());
+    let (id, key) = named(&secrets.personal_data.current);
+    let mut master_key = MasterKey::new(&id, &key)?;
+    if let Some(previous) = &secrets.personal_data.previous {
+        let (id, key) = named(previous);
+        master_key = master_key.with_previous(&id, &key)?;
+    }
+    Ok(master_key)
+}
+
+fn named(secret: &SecretString) -> (String, [u8; 32]) {
+    let key = Sha256::digest(secret.expose_secret());
     let id = Sha256::digest(key);
-    let id = leaf::hex(&id[..8]);
-    Ok(MasterKey::new(&id, &key)?)
+    (leaf::hex(&id[..8]), key.into())
 }
