@@ -3,9 +3,7 @@
 
 mod reader;
 
-use std::{
-    collections::HashMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration,
-};
+use std::{collections::HashMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 use url::Url;

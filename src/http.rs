@@ -1,6 +1,7 @@
 //! HTTP: what every route stands on, and the routes themselves.
 
 pub mod alerts;
+pub mod attestation;
 pub mod authenticate;
 pub mod body;
 pub mod caller;

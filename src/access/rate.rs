@@ -133,11 +133,9 @@ impl LocalRates {
     /// # Errors
     /// The key's quota is used up; nothing was counted.
     pub(super) fn count(&self, tenant: &str, jkt: &str) -> Result<(), Limited> {
-        let bucket = self
-            .buckets
-            .get_with((tenant.to_owned(), jkt.to_owned()), || {
-                Arc::new(RateLimiter::direct_with_clock(self.quota, self.stopwatch))
-            });
+        let bucket = self.buckets.get_with((tenant.to_owned(), jkt.to_owned()), || {
+            Arc::new(RateLimiter::direct_with_clock(self.quota, self.stopwatch))
+        });
         bucket.check().map_err(|not_until| Limited {
             limit: Limit::Device,
             retry_after: not_until.wait_time_from(self.stopwatch.now()),
@@ -163,10 +161,8 @@ mod tests {
     use super::*;
 
     fn rates(per_second: u32, burst: u32) -> LocalRates {
-        let device = Quota {
-            per_second: per_second.try_into().unwrap(),
-            burst: burst.try_into().unwrap(),
-        };
+        let device =
+            Quota { per_second: per_second.try_into().unwrap(), burst: burst.try_into().unwrap() };
         LocalRates::new(Settings { device, ..Settings::default() })
     }
 

@@ -145,8 +145,7 @@ impl ReplayStore {
     fn admitted(&self, answer: Answer) -> Admitted {
         let (outcome, session, wait, device_left, device_full, tenant_left, tenant_full) = answer;
         let settings = self.rates;
-        let standing =
-            |left, full_us| Standing { left, full_in: Duration::from_micros(full_us) };
+        let standing = |left, full_us| Standing { left, full_in: Duration::from_micros(full_us) };
         let limited = |limit| {
             let retry_after = Duration::from_micros(wait);
             Admitted::Limited(Limited { limit, retry_after, settings })

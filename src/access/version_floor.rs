@@ -11,10 +11,8 @@ use super::{
 };
 
 /// A desktop that is too old must still be able to end its session.
-const ALWAYS_OPEN: (&str, [&str; 2]) = (
-    "POST",
-    ["/bff/backoffice/v1/auth/sign-out", "/api/bff/backoffice/v1/auth/sign-out"],
-);
+const ALWAYS_OPEN: (&str, [&str; 2]) =
+    ("POST", ["/bff/backoffice/v1/auth/sign-out", "/api/bff/backoffice/v1/auth/sign-out"]);
 
 /// The oldest version of each platform that is let in (Semantic Versioning 2.0); `None`: any.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -56,8 +54,8 @@ impl VersionFloor {
     /// and is under every floor.
     pub fn above(&self, version: &str, platform: AppPlatform) -> Option<&Version> {
         let floor = self.of(platform)?;
-        let is_under = Version::parse(version)
-            .map_or(true, |version| version.cmp_precedence(floor).is_lt());
+        let is_under =
+            Version::parse(version).map_or(true, |version| version.cmp_precedence(floor).is_lt());
         is_under.then_some(floor)
     }
 

@@ -401,10 +401,7 @@ mod tests {
                 device_id: "dev_1".parse().unwrap(),
                 key_thumbprint: "k1".to_owned(),
             },
-            purpose: Purpose {
-                scope: StepUpScope::LockRevoke,
-                resource: Some("lck_1".to_owned()),
-            },
+            purpose: Purpose { scope: StepUpScope::LockRevoke, resource: Some("lck_1".to_owned()) },
             key: "key".to_owned(),
             at: at(seconds),
         }
