@@ -82,6 +82,11 @@ impl World {
 
     /// Starts an instance and waits until it is ready.
     pub async fn service(&self) -> Service {
+        self.service_with(&[]).await
+    }
+
+    /// The same with further settings.
+    pub async fn service_with(&self, settings: &[(&str, &str)]) -> Service {
         let (port, admin_port) = (free_port(), free_port());
         let root_url = format!("http://127.0.0.1:{port}");
         let started = Instant::now();
@@ -97,6 +102,12 @@ impl World {
             .env("UPSTREAM_ID_TOKEN", "development")
             // Many tests share the machine: what is late here is not lost.
             .env("SESSION_TIER_TIMEOUT", "2s")
+            // One device of a test does what hundreds do.
+            .env("RATE_PER_DEVICE", "100000")
+            .env("RATE_PER_DEVICE_BURST", "100000")
+            .env("RATE_PER_TENANT", "100000")
+            .env("RATE_PER_TENANT_BURST", "100000")
+            .envs(settings.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
@@ -159,7 +170,8 @@ fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn secrets() -> tempfile::TempDir {
+/// A folder with secrets of its own.
+pub fn secrets() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for name in ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key"] {
         write_secret(&directory.path().join(name));
