@@ -3,7 +3,7 @@
 
 mod reader;
 
-use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 use url::Url;
@@ -20,6 +20,7 @@ pub struct Config {
     pub server: Server,
     pub tokens: Tokens,
     pub upstreams: Upstreams,
+    pub limits: Limits,
     pub foundation: Foundation,
 }
 
@@ -90,6 +91,23 @@ pub struct Tokens {
     pub session_tier_timeout: Duration,
 }
 
+/// How much is let in, and from which versions of the desktop.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `RATE_PER_DEVICE`, requests a second, default 50.
+    pub per_device: NonZeroU32,
+    /// `RATE_PER_DEVICE_BURST`, requests at once, default 100.
+    pub per_device_burst: NonZeroU32,
+    /// `RATE_PER_TENANT`, requests a second over all instances, default 1000.
+    pub per_tenant: NonZeroU32,
+    /// `RATE_PER_TENANT_BURST`, requests at once, default 1000.
+    pub per_tenant_burst: NonZeroU32,
+    /// `FLAGS_INTERVAL`, 100 ms–5 min, default `30s`: how often version floors and flags are read.
+    pub flags_interval: Duration,
+    /// `DESKTOP_UPDATE_URL`: where a desktop that is too old finds a newer version.
+    pub update_url: Option<Url>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Upstreams {
     /// `UPSTREAM_BASE_URL`: every service stands under `<base>/<service>`; unset, each has its own
@@ -136,9 +154,17 @@ impl Config {
         let server = reader.server();
         let tokens = reader.tokens();
         let upstreams = reader.upstreams();
+        let limits = reader.limits();
         let foundation = reader.foundation();
-        let config =
-            || Some(Self { server: server?, tokens: tokens?, upstreams, foundation: foundation? });
+        let config = || {
+            Some(Self {
+                server: server?,
+                tokens: tokens?,
+                upstreams,
+                limits,
+                foundation: foundation?,
+            })
+        };
         match (config(), reader.mistakes) {
             (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
             (_, mistakes) => Err(ConfigError(mistakes)),
@@ -200,6 +226,12 @@ mod tests {
         assert_eq!(config.server.public_bases.len(), 2);
         assert!(config.tokens.nonce_required);
         assert_eq!(config.tokens.proof_age_max, Duration::from_mins(1));
+        let limits = config.limits;
+        let rates = [limits.per_device, limits.per_device_burst];
+        assert_eq!(rates.map(NonZeroU32::get), [50, 100]);
+        let rates = [limits.per_tenant, limits.per_tenant_burst];
+        assert_eq!(rates.map(NonZeroU32::get), [1000, 1000]);
+        assert_eq!(limits.flags_interval, Duration::from_secs(30));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! HTTP: what every route stands on, and the routes themselves.
 
 pub mod alerts;
+pub mod attestation;
 pub mod authenticate;
 pub mod body;
 pub mod caller;
@@ -15,7 +16,9 @@ pub mod messages;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
+pub mod rate_limit;
 pub mod request_context;
+pub mod requirements;
 pub mod routes;
 pub mod seal;
 pub mod server;

@@ -8,22 +8,26 @@ use futures::future::join_all;
 use http::{HeaderMap, Method};
 use redis::aio::ConnectionManager;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::{
-    caller::Caller,
+    caller::{App, Caller},
     claims::ClaimRules,
     dpop::{self, KeyCache, PublicBases},
     entrant::PendingSession,
+    flags::Flags,
     jwks::{self, Jwks},
     membership::{self, Memberships},
     nonce::Nonces,
     policy::Policy,
+    rate::{LocalRates, Standings},
     refusal::Refusal,
     replay::ReplayStore,
     session::SessionStore,
     settings::{Settings, SettingsError},
     store::{SessionTier, StoreError},
     token::TokenVerifier,
+    version_floor::VersionBlocked,
 };
 use crate::clock::SharedClock;
 
@@ -71,6 +75,9 @@ struct Inner {
     algorithms: dpop::Algorithms,
     window: dpop::Window,
     bearer_with_proof: bool,
+    rates: LocalRates,
+    flags: Flags,
+    update_url: Option<Url>,
     clock: SharedClock,
 }
 
@@ -109,7 +116,15 @@ impl Gate {
             nonces: settings.nonces()?,
             memberships: Memberships::new(lookup),
             policy: Policy::shipped(),
-            replay: ReplayStore::new(tier.clone(), settings.replay_ttl, settings.session_ttl),
+            replay: ReplayStore::new(
+                tier.clone(),
+                settings.replay_ttl,
+                settings.session_ttl,
+                settings.rates,
+            ),
+            rates: LocalRates::new(settings.rates),
+            flags: Flags::new(tier.clone(), settings.flags_interval),
+            update_url: settings.update_url.clone(),
             sessions: SessionStore::new(tier, settings.session_ttl),
             algorithms: settings.proof_algorithms,
             window: settings.window,
@@ -118,9 +133,35 @@ impl Gate {
         })))
     }
 
-    /// Keeps the issuers' keys fresh until `shutdown`.
+    /// Keeps the issuers' keys and the flags fresh until `shutdown`.
     pub async fn run(&self, shutdown: CancellationToken) {
-        join_all(self.0.issuers.iter().map(|jwks| jwks.run(shutdown.clone()))).await;
+        let keys = join_all(self.0.issuers.iter().map(|jwks| jwks.run(shutdown.clone())));
+        tokio::join!(keys, self.0.flags.run(shutdown.clone()));
+    }
+
+    /// What is switched at run time.
+    pub fn flags(&self) -> &Flags {
+        &self.0.flags
+    }
+
+    /// Where a desktop finds newer versions of itself.
+    pub fn update_url(&self) -> Option<&Url> {
+        self.0.update_url.as_ref()
+    }
+
+    /// Waits until an app is under its platform's floor, which may be for ever.
+    pub async fn version_blocked(&self, app: &App) -> VersionBlocked {
+        let mut flags = self.0.flags.watch();
+        loop {
+            let floor = flags.borrow_and_update().version_floor.above_app(app).cloned();
+            if let Some(floor) = floor {
+                let update_url = self.0.update_url.clone();
+                return VersionBlocked { platform: app.platform, floor, update_url };
+            }
+            if flags.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Whether tokens of every issuer can be judged.
@@ -157,6 +198,17 @@ impl Gate {
     /// # Errors
     /// The first thing that is wrong with it.
     pub async fn admit(&self, request: &AccessRequest<'_>) -> Result<Admission, Refusal> {
+        self.admit_counted(request).await.map(|(admission, _)| admission)
+    }
+
+    /// As [`Self::admit`], and where that leaves device and tenant.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub async fn admit_counted(
+        &self,
+        request: &AccessRequest<'_>,
+    ) -> Result<(Admission, Standings), Refusal> {
         self.refusing(self.0.admit(request).await)
     }
 

@@ -9,6 +9,7 @@ use super::{
     dpop::{Algorithms, InvalidBase, Window},
     jwks::Algorithm,
     nonce::{Nonces, ShortSecret},
+    rate,
 };
 
 /// A used proof is remembered for longer than its nonce lives (3 min) and clocks differ (1 min).
@@ -48,6 +49,12 @@ pub struct Settings {
     pub replay_ttl: Duration,
     /// How long the session tier may take for one answer.
     pub store_timeout: Duration,
+    /// How many requests are let in.
+    pub rates: rate::Settings,
+    /// How often the document of flags is read.
+    pub flags_interval: Duration,
+    /// Where a desktop that is too old finds a newer version.
+    pub update_url: Option<Url>,
 }
 
 /// An issuer of access tokens.
@@ -109,6 +116,9 @@ impl Default for Settings {
             session_ttl: Duration::from_hours(12),
             replay_ttl: Duration::from_mins(5),
             store_timeout: Duration::from_millis(50),
+            rates: rate::Settings::default(),
+            flags_interval: Duration::from_secs(30),
+            update_url: None,
         }
     }
 }

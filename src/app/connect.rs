@@ -14,7 +14,7 @@ use crate::{
     access::{self, Gate, jwks, membership},
     clock::SharedClock,
     commands::Resources,
-    config::{Config, Stores},
+    config::{Config, Limits, Stores},
     database,
     http::seal::Seal,
     ledger::{self, Ledger, Pools, leaf, lint, personal::MasterKey},
@@ -62,6 +62,7 @@ pub async fn connect(
         pubsub(&config.foundation.stores),
     )?;
     let gate = gate(config, &secrets, &upstream, &session_tier, clock.clone())?;
+    gate.flags().refresh_or_report().await;
     let cursor_keys = cursor_keys(&secrets.live);
     let hub = Hub::start(
         session_tier.clone(),
@@ -217,10 +218,21 @@ fn gate(
         nonce_secret: Some(secrets.nonce.current.clone()),
         nonce_secret_previous: secrets.nonce.previous.clone(),
         store_timeout: tokens.session_tier_timeout,
+        rates: rates(&config.limits),
+        flags_interval: config.limits.flags_interval,
+        update_url: config.limits.update_url.clone(),
         ..access::Settings::default()
     };
     let lookup = lookup(upstream.clone());
     Ok(Gate::new(&settings, &fetch(upstream.clone()), lookup, session_tier.shared(), clock)?)
+}
+
+fn rates(limits: &Limits) -> access::rate::Settings {
+    let quota = |per_second, burst| access::rate::Quota { per_second, burst };
+    access::rate::Settings {
+        device: quota(limits.per_device, limits.per_device_burst),
+        tenant: quota(limits.per_tenant, limits.per_tenant_burst),
+    }
 }
 
 /// How key sets are fetched.

@@ -1,11 +1,14 @@
 //! Reads the settings variable by variable and remembers every mistake.
 
-use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{
+    fmt::Display, net::SocketAddr, num::NonZeroU32, ops::RangeInclusive, str::FromStr,
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use url::Url;
 
-use super::{ConfigError, Foundation, Server, Stores, Tokens, Upstreams};
+use super::{ConfigError, Foundation, Limits, Server, Stores, Tokens, Upstreams};
 use crate::access::dpop::Algorithms;
 
 pub(super) const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
@@ -94,6 +97,19 @@ impl Reader {
             proof_algorithms,
             session_tier_timeout,
         })
+    }
+
+    pub(super) fn limits(&mut self) -> Limits {
+        let requests = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        let interval = Duration::from_millis(100)..=seconds(300);
+        Limits {
+            per_device: self.or("RATE_PER_DEVICE", requests(50)),
+            per_device_burst: self.or("RATE_PER_DEVICE_BURST", requests(100)),
+            per_tenant: self.or("RATE_PER_TENANT", requests(1000)),
+            per_tenant_burst: self.or("RATE_PER_TENANT_BURST", requests(1000)),
+            flags_interval: self.duration("FLAGS_INTERVAL", seconds(30), interval),
+            update_url: self.optional("DESKTOP_UPDATE_URL"),
+        }
     }
 
     pub(super) fn upstreams(&mut self) -> Upstreams {

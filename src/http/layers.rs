@@ -89,7 +89,7 @@ async fn name(mut request: Request, next: Next) -> Response {
         problem.log(&context);
         let bare = response;
         response = problem.render(&context);
-        keep_allowed_methods(&bare, &mut response);
+        keep_headers(&bare, &mut response);
     }
     let headers = response.headers_mut();
     context.echo(headers);
@@ -107,10 +107,13 @@ async fn name(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// The router names the methods of a path on the answer it makes for a wrong one.
-fn keep_allowed_methods(bare: &Response, rendered: &mut Response) {
-    if let Some(allowed) = bare.headers().get(header::ALLOW) {
-        rendered.headers_mut().insert(header::ALLOW, allowed.clone());
+/// What inner layers put on an answer belongs to the problem as well: a nonce, what is left of a
+/// rate, and the methods of a path, which the router names on the answer it makes for a wrong one.
+fn keep_headers(bare: &Response, rendered: &mut Response) {
+    for (name, value) in bare.headers() {
+        if *name != header::CONTENT_LENGTH {
+            rendered.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
     }
 }
 

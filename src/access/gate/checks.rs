@@ -1,6 +1,7 @@
 //! Everything a request has to show, checked in one order, the cheapest doubt first.
 //!
-//! Header shape → token → proof → device → membership → fences, replay and session (one script).
+//! Header shape → token → proof → device → this instance's rate → membership → version floor →
+//! fences, rates of all instances, replay and session (one script).
 //! What is refused before the script leaves the proof unused.
 
 use std::sync::Arc;
@@ -17,10 +18,12 @@ use super::{
         dpop::{self, Binding, Expected, NoncePolicy, RequestPath, Verified},
         entrant::Entrant,
         nonce::Freshness,
+        rate::Standings,
         refusal::{Reason, Refusal},
         replay::Admitted,
         session,
         store::StoreError,
+        version_floor::{self, VersionBlocked},
     },
     AccessRequest, Admission, BareProof, Inner,
 };
@@ -30,7 +33,10 @@ const DEVICE_ID: HeaderName = HeaderName::from_static("x-device-id");
 const NO_TENANT: &str = "";
 
 impl Inner {
-    pub(super) async fn admit(&self, request: &AccessRequest<'_>) -> Result<Admission, Refusal> {
+    pub(super) async fn admit(
+        &self,
+        request: &AccessRequest<'_>,
+    ) -> Result<(Admission, Standings), Refusal> {
         let credentials =
             Credentials::read(request.headers, request.query, self.bearer_with_proof)?;
         let path = RequestPath::parse(request.raw_path).ok_or(Reason::Malformed)?;
@@ -57,8 +63,10 @@ impl Inner {
         request: &AccessRequest<'_>,
         claims: &Arc<Claims>,
         verified: &Verified,
-    ) -> Result<Admission, Reason> {
+    ) -> Result<(Admission, Standings), Reason> {
         check_device(request.headers, claims)?;
+        let counted = self.rates.count(claims.tenant_id.as_str(), &claims.jkt);
+        counted.map_err(Reason::RateLimited)?;
         let app = AppHeaders::read(request.headers)?;
         let membership = self
             .memberships
@@ -66,18 +74,55 @@ impl Inner {
             .await
             .map_err(|_| Reason::Unavailable("tenant-service"))?
             .ok_or(Reason::ScopeDenied)?;
-        let stored = match self.replay.admit(claims, &verified.jti).await {
-            Ok(Admitted::Yes { session }) => session.as_deref().and_then(session::read),
+        self.check_version(request, claims, &app).await?;
+        let (stored, standings) = match self.replay.admit(claims, &verified.jti).await {
+            Ok(Admitted::Yes { session, standings }) => {
+                (session.as_deref().and_then(session::read), standings)
+            }
+            Ok(Admitted::Limited(limited)) => return Err(Reason::RateLimited(limited)),
             Ok(Admitted::Fenced) => return Err(Reason::SessionRevoked),
             Ok(Admitted::Replayed) => return Err(Reason::ProofReplayed),
             Err(error) => return Err(store_failed(&error)),
         };
         let nonce = self.nonce_after(verified, claims.tenant_id.as_str());
         let entrant = Entrant::new(Arc::clone(claims), &membership, &self.policy, nonce);
-        match stored.filter(|session| session.is_of(claims)) {
-            Some(session) => Ok(Admission::Known(entrant.known(&session, app))),
-            None => Ok(Admission::Opening(entrant.opening(app.complete()?))),
+        let admission = match stored.filter(|session| session.is_of(claims)) {
+            Some(session) => Admission::Known(entrant.known(&session, app)),
+            None => Admission::Opening(entrant.opening(app.complete()?)),
+        };
+        Ok((admission, standings))
+    }
+
+    /// Refuses an app under its platform's floor, while its proof is unused. An app that does not
+    /// name itself is looked up in its session, only where there is a floor at all.
+    async fn check_version(
+        &self,
+        request: &AccessRequest<'_>,
+        claims: &Claims,
+        headers: &AppHeaders,
+    ) -> Result<(), Reason> {
+        let flags = self.flags.current();
+        let floors = &flags.version_floor;
+        if !floors.is_set() || version_floor::is_exempt(request.method, request.raw_path) {
+            return Ok(());
         }
+        let (platform, floor) = if let Some((version, platform)) = headers.named() {
+            (platform, floors.above(version, platform))
+        } else {
+            let stored = self.sessions.get(&claims.tenant_id, &claims.device_id).await;
+            let stored = stored.map_err(|error| store_failed(&error))?;
+            let Some(session) = stored.filter(|session| session.is_of(claims)) else {
+                return Ok(());
+            };
+            let app = headers.clone().or(&session.app);
+            (app.platform, floors.above_app(&app))
+        };
+        let Some(floor) = floor.cloned() else { return Ok(()) };
+        let platform_name = platform.as_str();
+        metrics::counter!("bff_backoffice_version_blocked_total", "platform" => platform_name)
+            .increment(1);
+        let update_url = self.update_url.clone();
+        Err(Reason::VersionBlocked(Box::new(VersionBlocked { platform, floor, update_url })))
     }
 
     pub(super) async fn admit_refresh(
@@ -96,6 +141,8 @@ impl Inner {
             let key = signer.as_deref().map(prefix);
             Refusal { nonce, key, ..Refusal::from(reason) }
         })?;
+        let counted = self.rates.count(NO_TENANT, &verified.jkt);
+        counted.map_err(Reason::RateLimited)?;
         match self.replay.use_once(&verified.jkt, &verified.jti).await {
             Ok(true) => {
                 let fresh_nonce = self.nonce_after(&verified, NO_TENANT);

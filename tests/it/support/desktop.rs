@@ -238,6 +238,19 @@ impl Live {
         }
     }
 
+    /// Whether the stream ends within `patience`; what it says until then is passed over.
+    pub async fn ended(&mut self, patience: Duration) -> bool {
+        let end = async {
+            loop {
+                // A connection that breaks off has ended too.
+                if !matches!(self.response.chunk().await, Ok(Some(_))) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(patience, end).await.is_ok()
+    }
+
     pub async fn frame(&mut self) -> Frame {
         loop {
             if let Some(frame) = self.frames.pop_front() {

@@ -104,7 +104,10 @@ impl World {
 
     /// Starts an instance with some variables set otherwise.
     pub async fn service_with(&self, variables: &[(&str, &str)]) -> Service {
-        self.service_changed(|command| drop(command.envs(variables.iter().copied()))).await
+        let set = |command: &mut Command| {
+            command.envs(variables.iter().copied());
+        };
+        self.service_changed(set).await
     }
 
     /// Starts an instance otherwise, for example with its log in a file (`Command::stderr`).
