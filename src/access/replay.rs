@@ -1,8 +1,11 @@
 //! The last step of admission, one script: fences, then the proof's one use, then the session.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use events::TenantId;
+use moka::sync::Cache;
 use redis::Script;
+use ulid::Ulid;
 
 use super::{
     caller::Caller,
@@ -12,11 +15,12 @@ use super::{
 };
 
 /// A fence ends tokens issued up to its time; a session's ends it for good, and so does a fence
-/// whose value we cannot read. Only then is the proof used up; its entry outlives every window, so
+/// whose value we cannot read. A proof whose nonce is of another epoch may have been used before
+/// the store lost its memory. Only then is the proof used up; its entry outlives every window, so
 /// that its life needs no arithmetic. Last, the session slides.
 ///
-/// KEYS: fences of session, operator, device, tenant · jti · session. ARGV: issued at (ms) · life
-/// of the jti (ms) · life of the session (ms).
+/// KEYS: fences of session, operator, device, tenant · jti · session · epoch. ARGV: issued at (ms)
+/// · life of the jti (ms) · life of the session (ms) · epoch of the nonce, empty without one.
 const ADMIT: &str = "
 if redis.call('EXISTS', KEYS[1]) == 1 then return {'fenced', false} end
 for index = 2, 4 do
@@ -26,6 +30,7 @@ for index = 2, 4 do
         if not at or at >= tonumber(ARGV[1]) then return {'fenced', false} end
     end
 end
+if ARGV[4] ~= '' and redis.call('GET', KEYS[7]) ~= ARGV[4] then return {'forgotten', false} end
 if not redis.call('SET', KEYS[5], '1', 'NX', 'PX', ARGV[2]) then return {'replayed', false} end
 local session = redis.call('GET', KEYS[6])
 if session then redis.call('PEXPIRE', KEYS[6], ARGV[3]) end
@@ -43,10 +48,20 @@ for index = 2, 4 do
 end
 return 1";
 
-/// A proof whose script ran to its end without a use of it.
+/// The one use of a proof without a token. KEYS: jti · epoch. ARGV: life of the jti (ms) · epoch
+/// of the nonce, empty without one.
 const USE_ONCE: &str = "
-if redis.call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) then return 1 end
-return 0";
+if ARGV[2] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[2] then return 'forgotten' end
+if redis.call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) then return 'admitted' end
+return 'replayed'";
+
+/// The epoch that is, or else the one that begins now. KEYS: epoch. ARGV: a new one.
+const EPOCH: &str = "
+redis.call('SET', KEYS[1], ARGV[1], 'NX')
+return redis.call('GET', KEYS[1])";
+
+/// Tenants whose epoch an instance remembers.
+const EPOCHS_MAX: u64 = 10_000;
 
 /// What the store says to a verified request.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,14 +72,24 @@ pub enum Admitted {
     Fenced,
     /// The proof was used before.
     Replayed,
+    /// The proof's nonce is older than what the store remembers, so nobody can say whether the
+    /// proof was used before.
+    Forgotten,
 }
 
 /// The store of used proofs.
+///
+/// It has an epoch for each tenant: a random word beside the used proofs, which is lost when they
+/// are. Nonces are made for one epoch, so that a store that was emptied asks for a new nonce
+/// instead of taking an old proof for a fresh one.
 pub struct ReplayStore {
     tier: SessionTier,
     admit: Script,
     stands: Script,
     use_once: Script,
+    epoch: Script,
+    /// As last seen, by key. One that is out of date is found out by the scripts.
+    epochs: Cache<String, Arc<str>>,
     replay_ttl: Duration,
     session_ttl: Duration,
 }
@@ -77,17 +102,25 @@ impl ReplayStore {
             admit: Script::new(ADMIT),
             stands: Script::new(STANDS),
             use_once: Script::new(USE_ONCE),
+            epoch: Script::new(EPOCH),
+            epochs: Cache::new(EPOCHS_MAX),
             replay_ttl,
             session_ttl,
         }
     }
 
-    /// Lets a verified request in once.
+    /// Lets a verified request in once; `epoch` is that of its nonce, if nonces are on.
     ///
     /// # Errors
     /// The store did not answer in time: nobody is let in, and the proof may have been used up.
-    pub async fn admit(&self, claims: &Claims, jti: &str) -> Result<Admitted, StoreError> {
+    pub async fn admit(
+        &self,
+        claims: &Claims,
+        jti: &str,
+        epoch: Option<&str>,
+    ) -> Result<Admitted, StoreError> {
         let tenant_id = &claims.tenant_id;
+        let epoch_key = epoch_key(Some(tenant_id));
         let mut call = self.admit.prepare_invoke();
         call.key(fence::session_key(tenant_id, &claims.sid))
             .key(fence::operator_key(tenant_id, &claims.operator_id))
@@ -95,15 +128,47 @@ impl ReplayStore {
             .key(fence::tenant_key(tenant_id))
             .key(format!("{{{tenant_id}}}:dpop:jti:{}", used_name(&claims.jkt, jti)))
             .key(session::key(tenant_id, &claims.device_id))
+            .key(&epoch_key)
             .arg(claims.issued_at.timestamp_millis())
             .arg(milliseconds(self.replay_ttl))
-            .arg(milliseconds(self.session_ttl));
+            .arg(milliseconds(self.session_ttl))
+            .arg(epoch.unwrap_or_default());
         let (answer, session): (String, Option<Vec<u8>>) = self.tier.run(&call).await?;
-        Ok(match answer.as_str() {
+        Ok(self.read(&answer, session, &epoch_key))
+    }
+
+    fn read(&self, answer: &str, session: Option<Vec<u8>>, epoch_key: &str) -> Admitted {
+        match answer {
             "admitted" => Admitted::Yes { session },
             "replayed" => Admitted::Replayed,
+            "forgotten" => {
+                self.epochs.invalidate(epoch_key);
+                Admitted::Forgotten
+            }
             _ => Admitted::Fenced,
-        })
+        }
+    }
+
+    /// The epoch of a tenant, or of proofs without a token, as far as this instance knows it.
+    pub fn known_epoch(&self, tenant_id: Option<&TenantId>) -> Option<Arc<str>> {
+        self.epochs.get(&epoch_key(tenant_id))
+    }
+
+    /// The epoch as the store has it now; one begins if there is none.
+    ///
+    /// # Errors
+    /// The store did not answer in time.
+    pub async fn current_epoch(
+        &self,
+        tenant_id: Option<&TenantId>,
+    ) -> Result<Arc<str>, StoreError> {
+        let key = epoch_key(tenant_id);
+        let mut call = self.epoch.prepare_invoke();
+        call.key(&key).arg(Ulid::generate().to_string());
+        let epoch: String = self.tier.run(&call).await?;
+        let epoch = Arc::from(epoch);
+        self.epochs.insert(key, Arc::clone(&epoch));
+        Ok(epoch)
     }
 
     /// Whether nobody revoked what the caller was let in with.
@@ -122,16 +187,30 @@ impl ReplayStore {
         Ok(stands == 1)
     }
 
-    /// Uses up the proof of a request without a token; false when it was used before.
+    /// Uses up the proof of a request without a token; `epoch` is that of its nonce, if nonces are
+    /// on. There is no session to find.
     ///
     /// # Errors
     /// As [`Self::admit`].
-    pub async fn use_once(&self, jkt: &str, jti: &str) -> Result<bool, StoreError> {
+    pub async fn use_once(
+        &self,
+        jkt: &str,
+        jti: &str,
+        epoch: Option<&str>,
+    ) -> Result<Admitted, StoreError> {
+        let epoch_key = epoch_key(None);
         let mut call = self.use_once.prepare_invoke();
-        call.key(format!("g:dpop:jti:{}", used_name(jkt, jti))).arg(milliseconds(self.replay_ttl));
-        let fresh: i64 = self.tier.run(&call).await?;
-        Ok(fresh == 1)
+        call.key(format!("g:dpop:jti:{}", used_name(jkt, jti)))
+            .key(&epoch_key)
+            .arg(milliseconds(self.replay_ttl))
+            .arg(epoch.unwrap_or_default());
+        let answer: String = self.tier.run(&call).await?;
+        Ok(self.read(&answer, None, &epoch_key))
     }
+}
+
+fn epoch_key(tenant_id: Option<&TenantId>) -> String {
+    tenant_id.map_or_else(|| "g:dpop:epoch".to_owned(), |id| format!("{{{id}}}:dpop:epoch"))
 }
 
 /// A hash, so that no `jti` shapes a key; scoped by the key that signed, so that nobody can use up

@@ -215,6 +215,7 @@ fn gate(
         },
         nonce_secret: Some(secrets.nonce.current.clone()),
         nonce_secret_previous: secrets.nonce.previous.clone(),
+        bearer_with_proof: tokens.bearer_with_proof,
         store_timeout: tokens.session_tier_timeout,
         ..access::Settings::default()
     };
