@@ -10,3 +10,4 @@ pub mod proxy;
 pub mod redis;
 pub mod service;
 pub mod wait;
+pub mod wire;

@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -29,6 +30,7 @@ pub struct World {
 /// One running instance.
 pub struct Service {
     child: Child,
+    log: Arc<Mutex<Vec<String>>>,
     /// With the base path.
     pub url: String,
     pub root_url: String,
@@ -58,6 +60,13 @@ impl World {
         }
     }
 
+    /// Puts a new secret in the place of a rotating one, which becomes the previous one.
+    pub fn rotate_secret(&self, name: &str) {
+        let current = self.secrets.path().join(name);
+        fs::rename(&current, self.secrets.path().join(format!("{name}.previous"))).unwrap();
+        write_secret(&current);
+    }
+
     /// Runs another role of the binary to its end; answers whether it succeeded and what it said.
     pub fn run(&self, role: &[&str]) -> (bool, String) {
         let output = self.command().args(role).output().expect("the binary starts");
@@ -82,6 +91,11 @@ impl World {
 
     /// Starts an instance and waits until it is ready.
     pub async fn service(&self) -> Service {
+        self.service_with(&[]).await
+    }
+
+    /// As `service`, with some variables set otherwise.
+    pub async fn service_with(&self, variables: &[(&str, &str)]) -> Service {
         let (port, admin_port) = (free_port(), free_port());
         let root_url = format!("http://127.0.0.1:{port}");
         let started = Instant::now();
@@ -97,12 +111,14 @@ impl World {
             .env("UPSTREAM_ID_TOKEN", "development")
             // Many tests share the machine: what is late here is not lost.
             .env("SESSION_TIER_TIMEOUT", "2s")
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        show_if_asked(&mut child);
+        let log = read_log(&mut child);
         let mut service = Service {
             child,
+            log,
             url: format!("{root_url}/bff/backoffice/v1"),
             root_url,
             admin_url: format!("http://127.0.0.1:{admin_port}"),
@@ -120,6 +136,11 @@ impl World {
 }
 
 impl Service {
+    /// The lines logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
     /// `kill -9`: nothing is drained, nothing is said.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -144,15 +165,21 @@ impl Drop for Service {
     }
 }
 
-/// `SHOW_LOGS=1` shows what the service logs.
-fn show_if_asked(child: &mut Child) {
+/// Keeps what the service logs; `SHOW_LOGS=1` shows it as well.
+fn read_log(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let shown = std::env::var_os("SHOW_LOGS").is_some();
+    let is_shown = std::env::var_os("SHOW_LOGS").is_some();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&log);
     std::thread::spawn(move || {
-        for line in lines.map_while(Result::ok).filter(|_| shown) {
-            eprintln!("{line}");
+        for line in lines.map_while(Result::ok) {
+            if is_shown {
+                eprintln!("{line}");
+            }
+            kept.lock().unwrap().push(line);
         }
     });
+    log
 }
 
 fn free_port() -> u16 {
