@@ -42,6 +42,9 @@ pub struct Server {
     pub admin_listen: SocketAddr,
     /// `BACKOFFICE_PUBLIC_BASES`, required: the origins that proofs may name, comma-separated.
     pub public_bases: Vec<Url>,
+    /// `BACKOFFICE_CORS_ORIGINS`, default none: web origins that may read answers,
+    /// comma-separated, such as `app://backoffice`.
+    pub cors_origins: Vec<String>,
     /// `CONNECTIONS_MAX`, default 4096 (12000 for an instance that serves live streams).
     pub connections_max: usize,
     /// `CONNECTIONS_PER_ADDRESS_MAX`, default 100; 0 is no cap, for instances behind a load
@@ -80,6 +83,9 @@ pub struct Tokens {
     pub audience: String,
     /// `DPOP_NONCE`, `required` (default) or `off`.
     pub nonce_required: bool,
+    /// `DPOP_BEARER`, `on` or `off` (default): whether a token may come under `Bearer` beside a full
+    /// proof, for desktops that know no better.
+    pub bearer_with_proof: bool,
     /// `DPOP_MAX_AGE`, 10 s–300 s, default `60s`.
     pub proof_age_max: Duration,
     /// `DPOP_FUTURE`, 10 s–59 s, default `15s`.
@@ -198,6 +204,8 @@ mod tests {
             ("DPOP_MAX_AGE", "1h"),
             ("DPOP_ALGORITHMS", "none"),
             ("DPOP_NONCE", "maybe"),
+            ("DPOP_BEARER", "yes"),
+            ("BACKOFFICE_CORS_ORIGINS", "app://backoffice, https://a.example/x"),
             ("REDIS_CACHE_URL", "127.0.0.1:6379/hunter2"),
         ]))
         .unwrap_err()
@@ -205,7 +213,9 @@ mod tests {
         .join("\n");
 
         for name in [
+            "BACKOFFICE_CORS_ORIGINS",
             "BACKOFFICE_LISTEN",
+            "DPOP_BEARER",
             "DATABASE_URL",
             "DPOP_ALGORITHMS",
             "DPOP_MAX_AGE",
@@ -225,6 +235,8 @@ mod tests {
         assert_eq!(config.server.listen.port(), 8083);
         assert_eq!(config.server.public_bases.len(), 2);
         assert!(config.tokens.nonce_required);
+        assert!(!config.tokens.bearer_with_proof);
+        assert!(config.server.cors_origins.is_empty());
         assert_eq!(config.tokens.proof_age_max, Duration::from_mins(1));
         let limits = config.limits;
         let rates = [limits.per_device, limits.per_device_burst];
@@ -232,6 +244,31 @@ mod tests {
         let rates = [limits.per_tenant, limits.per_tenant_burst];
         assert_eq!(rates.map(NonZeroU32::get), [1000, 1000]);
         assert_eq!(limits.flags_interval, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_web_origin_is_a_scheme_and_a_host_and_nothing_else() {
+        let read = |origins: &str| {
+            let mut variables = complete();
+            variables.insert("BACKOFFICE_CORS_ORIGINS".to_owned(), origins.to_owned());
+            Config::from_variables(variables).map(|config| config.server.cors_origins)
+        };
+        let good = "app://backoffice, https://desk.example:8443,http://127.0.0.1:5173";
+        let origins = ["app://backoffice", "https://desk.example:8443", "http://127.0.0.1:5173"];
+        assert_eq!(read(good).unwrap(), origins);
+        for wrong in [
+            "*",
+            "null",
+            "https://*.example",
+            "https://a.example/",
+            "https://A.example",
+            "https://u@a.example",
+            "https://a.example?x",
+            "file://",
+            "desk.example",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod authenticate;
 pub mod body;
 pub mod caller;
 pub mod codes;
+pub mod cors;
 pub mod docs;
 pub mod event_stream;
 pub mod extract;

@@ -187,10 +187,10 @@ impl Gate {
         self.0.replay.stands(caller).await
     }
 
-    /// A nonce for the caller's next proof; `None` when nonces are off.
+    /// A nonce for the caller's next proof; `None` when nonces are off, or when the caller entered
+    /// so long ago that nobody knows by what: the next refusal brings one.
     pub fn nonce_for(&self, caller: &Caller) -> Option<String> {
-        let nonces = self.0.nonces.as_ref()?;
-        Some(nonces.issue(caller.tenant_id.as_str(), &caller.jkt, self.0.clock.now()))
+        self.0.nonce_for(caller)
     }
 
     /// Lets a request in, once per proof.

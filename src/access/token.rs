@@ -18,7 +18,8 @@ use super::{
 pub const TOKEN_BYTES_MAX: usize = 4096;
 const HEADER_BYTES_MAX: usize = 1024;
 const KID_BYTES_MAX: usize = 128;
-/// For so long a token's signature is not checked again; its expiry is, each time.
+/// For so long a token's signature is not checked again; its expiry is, each time. A key that the
+/// issuer withdrew is believed this much longer.
 const CACHE_TTL: Duration = Duration::from_mins(1);
 const CACHE_MAX: u64 = 10_000;
 
@@ -76,7 +77,14 @@ pub struct TokenVerifier {
     issuers: HashMap<String, Arc<Jwks>>,
     rules: ClaimRules,
     /// By the token's SHA-256.
-    verified: Cache<[u8; 32], Arc<Claims>>,
+    verified: Cache<[u8; 32], Remembered>,
+}
+
+/// A token whose signature was good `at` a time of the service's clock.
+#[derive(Clone)]
+struct Remembered {
+    claims: Arc<Claims>,
+    at: DateTime<Utc>,
 }
 
 impl TokenVerifier {
@@ -99,14 +107,20 @@ impl TokenVerifier {
             return Err(TokenError::Malformed);
         }
         let hash = jws::sha256(token.as_bytes());
-        let claims = match self.verified.get(&hash) {
-            Some(claims) if is_expired(claims.expires_at, self.rules.leeway, now) => {
+        let is_fresh = |remembered: &Remembered| {
+            (now - remembered.at).to_std().is_ok_and(|age| age < CACHE_TTL)
+        };
+        let claims = match self.verified.get(&hash).filter(is_fresh) {
+            Some(Remembered { claims, .. })
+                if is_expired(claims.expires_at, self.rules.leeway, now) =>
+            {
                 return Err(ClaimError::Expired.into());
             }
-            Some(claims) => claims,
+            Some(Remembered { claims, .. }) => claims,
             None => {
                 let claims = Arc::new(self.verify_anew(token, now).await?);
-                self.verified.insert(hash, Arc::clone(&claims));
+                let remembered = Remembered { claims: Arc::clone(&claims), at: now };
+                self.verified.insert(hash, remembered);
                 claims
             }
         };

@@ -217,6 +217,7 @@ fn gate(
         },
         nonce_secret: Some(secrets.nonce.current.clone()),
         nonce_secret_previous: secrets.nonce.previous.clone(),
+        bearer_with_proof: tokens.bearer_with_proof,
         store_timeout: tokens.session_tier_timeout,
         rates: rates(&config.limits),
         flags_interval: config.limits.flags_interval,

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use backoffice::{
     database::Role,
-    ledger::{
-        AppendError, ClaimState, ClaimWrite, ReadError, Settings, StoredResponse, read,
-    },
+    ledger::{AppendError, ClaimState, ClaimWrite, ReadError, Settings, StoredResponse, read},
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use ulid::Ulid;
@@ -127,7 +125,8 @@ async fn id_42_the_table_takes_no_answer_in_the_clear() {
     ledger.append(append).await.unwrap();
     let mut superuser = database.superuser().await;
 
-    let clear = r#"update idempotency set body = convert_to('{"guest":"Amina is in room 12"}', 'UTF8')"#;
+    let clear =
+        r#"update idempotency set body = convert_to('{"guest":"Amina is in room 12"}', 'UTF8')"#;
     let refused = sqlx::raw_sql(clear).execute(&mut superuser).await.unwrap_err();
 
     assert!(refused.to_string().contains("idempotency_body_is_sealed"), "{refused}");
@@ -190,7 +189,8 @@ async fn id_50_a_serialization_failure_is_tried_again_with_the_same_claim() {
     let mut watcher = database.superuser().await;
     for commits in [false, true] {
         let mut transaction = other.begin().await.unwrap();
-        let create = "insert into stream_head (tenant_id, stream, version) values ($1, 'ali:a1', 1)";
+        let create =
+            "insert into stream_head (tenant_id, stream, version) values ($1, 'ali:a1', 1)";
         sqlx::query(create).bind(tenant.as_str()).execute(&mut *transaction).await.unwrap();
         if commits {
             let (refused, ()) = tokio::join!(ledger.append(claiming()), async {
@@ -217,10 +217,8 @@ async fn id_50_two_replicas_that_race_for_one_alert_have_one_effect() {
     let mut press = Press::new(&world).await;
     for _ in 0..8 {
         let other = Press { key: Ulid::generate(), ..press.clone() };
-        let (one, two) = tokio::join!(
-            press.send(&replicas[0].resources),
-            other.send(&replicas[1].resources)
-        );
+        let (one, two) =
+            tokio::join!(press.send(&replicas[0].resources), other.send(&replicas[1].resources));
         let acknowledged = |outcome: &backoffice::commands::acknowledge_alert::Outcome| {
             let body: serde_json::Value = serde_json::from_slice(&outcome.response.body).unwrap();
             (outcome.response.status, body["acknowledgedAt"].clone())
@@ -282,7 +280,10 @@ async fn id_54_a_standby_is_not_believed() {
 }
 
 fn ledger_append(tenant_id: &events::TenantId) -> backoffice::ledger::Append {
-    append(tenant_id, vec![write(&stream(&Ulid::generate().to_string()), 0, &[acknowledged("a", None)])])
+    append(
+        tenant_id,
+        vec![write(&stream(&Ulid::generate().to_string()), 0, &[acknowledged("a", None)])],
+    )
 }
 
 fn answered(
@@ -326,4 +327,3 @@ async fn waiting(connection: &mut PgConnection, counted: &str) -> i64 {
     let query = sqlx::query_scalar(AssertSqlSafe(query)).bind(Role::Append.name());
     query.fetch_one(connection).await.unwrap()
 }
-

@@ -20,9 +20,7 @@ use sqlx::Connection;
 use tokio_util::task::TaskTracker;
 
 use crate::support::{
-    alerts::{
-        acknowledge, calls, effects, events_of, fault, heal, path, raised, settled, tenant,
-    },
+    alerts::{acknowledge, calls, effects, events_of, fault, heal, path, raised, settled, tenant},
     desktop::{Answer, Desktop, key},
     proxy::Proxy,
     replica::{Press, Replica, claims, expire_leases},
@@ -69,8 +67,7 @@ impl Scene {
     /// way; `None` when the answer was not waited for.
     async fn press_and(&self, then: impl AsyncFnOnce()) -> Option<Answer> {
         let path = path(&self.alert_id);
-        let (proof, body) =
-            (self.desktop.proof(&self.service, &Method::POST, &path), json!({}));
+        let (proof, body) = (self.desktop.proof(&self.service, &Method::POST, &path), json!({}));
         let request = async {
             let mutation = Some((self.key.as_str(), &body));
             let sent = self.desktop.send_with_proof(&self.service, &path, mutation, &proof);
@@ -93,8 +90,7 @@ impl Scene {
     /// Presses, and lets something happen meanwhile; answers both ends.
     async fn press_during(&self, meanwhile: impl AsyncFnOnce()) -> Answer {
         let path = path(&self.alert_id);
-        let (proof, body) =
-            (self.desktop.proof(&self.service, &Method::POST, &path), json!({}));
+        let (proof, body) = (self.desktop.proof(&self.service, &Method::POST, &path), json!({}));
         let mutation = Some((self.key.as_str(), &body));
         let request = self.desktop.send_with_proof(&self.service, &path, mutation, &proof);
         let meanwhile = async {
@@ -126,7 +122,8 @@ impl Scene {
     async fn check_once(&mut self, answer: &Answer) {
         settled(&self.world, &self.alert_id).await;
         let told = calls(&self.world, &self.alert_id).await;
-        let keys: Vec<&Value> = told.iter().map(|call| &call["headers"]["idempotency-key"]).collect();
+        let keys: Vec<&Value> =
+            told.iter().map(|call| &call["headers"]["idempotency-key"]).collect();
         assert!(keys.iter().all(|key| key.is_string() && *key == keys[0]), "{keys:?}");
         let again = self.press().await;
         assert_eq!((again.status, &again.bytes), (StatusCode::OK, &answer.bytes));

@@ -5,8 +5,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod access_bench;
+mod access_drill;
 mod access_gate;
+mod access_headers;
+mod access_jwks;
 mod access_keys;
+mod access_nonce;
+mod access_replay;
+mod access_stores;
 mod access_token;
 mod access_world;
 mod architecture;

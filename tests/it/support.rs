@@ -12,3 +12,4 @@ pub mod redis;
 pub mod replica;
 pub mod service;
 pub mod wait;
+pub mod wire;
