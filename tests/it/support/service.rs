@@ -82,11 +82,16 @@ impl World {
 
     /// Starts an instance and waits until it is ready.
     pub async fn service(&self) -> Service {
+        self.service_with(|_| ()).await
+    }
+
+    /// The same with other settings, or with its log in a file (`Command::stderr`).
+    pub async fn service_with(&self, change: impl FnOnce(&mut Command)) -> Service {
         let (port, admin_port) = (free_port(), free_port());
         let root_url = format!("http://127.0.0.1:{port}");
         let started = Instant::now();
-        let mut child = self
-            .command()
+        let mut command = self.command();
+        command
             .arg("serve")
             .env("BACKOFFICE_LISTEN", format!("127.0.0.1:{port}"))
             .env("BACKOFFICE_ADMIN_LISTEN", format!("127.0.0.1:{admin_port}"))
@@ -97,9 +102,9 @@ impl World {
             .env("UPSTREAM_ID_TOKEN", "development")
             // Many tests share the machine: what is late here is not lost.
             .env("SESSION_TIER_TIMEOUT", "2s")
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary starts");
+            .stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().expect("the binary starts");
         show_if_asked(&mut child);
         let mut service = Service {
             child,
@@ -146,7 +151,8 @@ impl Drop for Service {
 
 /// `SHOW_LOGS=1` shows what the service logs.
 fn show_if_asked(child: &mut Child) {
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let Some(log) = child.stderr.take() else { return };
+    let lines = BufReader::new(log).lines();
     let shown = std::env::var_os("SHOW_LOGS").is_some();
     std::thread::spawn(move || {
         for line in lines.map_while(Result::ok).filter(|_| shown) {
