@@ -40,8 +40,9 @@ proptest! {
         };
         let (of_a, of_b) = (build(&a, &parts), build(&b, &others));
         prop_assert_ne!(of_a.as_str(), of_b.as_str());
-        prop_assert!(of_a.as_str().starts_with(&format!("{{{a}}}:")));
-        prop_assert!(!of_b.as_str().starts_with(&format!("{{{a}}}")));
+        let begins_as_a = |key: &TenantKey| key.as_str().starts_with(&["{", a.as_str(), "}:"].concat());
+        prop_assert!(begins_as_a(&of_a));
+        prop_assert!(!begins_as_a(&of_b));
         // The hash tag, by the rule of Redis Cluster, is the tenant.
         let tag = of_a.as_str().split_once('{').unwrap().1.split_once('}').unwrap().0.to_owned();
         prop_assert_eq!(tag, a.to_string());

@@ -120,10 +120,8 @@ async fn ti_18_neither_copy_nor_explain_shows_another_tenants_rows() {
     }
     for table in ["event", "idempotency", "subject_key"] {
         let explain = format!("explain (analyze, format json) select * from {table}");
-        let plan: serde_json::Value = sqlx::query_scalar(AssertSqlSafe(explain))
-            .fetch_one(&mut *transaction)
-            .await
-            .unwrap();
+        let plan: serde_json::Value =
+            sqlx::query_scalar(AssertSqlSafe(explain)).fetch_one(&mut *transaction).await.unwrap();
         assert_eq!(plan[0]["Plan"]["Actual Rows"], 1, "{table}: {plan}");
     }
 }
@@ -141,7 +139,10 @@ async fn ti_07_13_14_15_a_tenant_writes_no_row_of_another() {
         ("TI-14", insert(key(&b, "usr_9"))),
         // Whether the other tenant has the row must not show: refused before the index is asked.
         ("TI-15", format!("{theirs} on conflict do nothing")),
-        ("TI-15", format!("{theirs} on conflict (tenant_id, subject_id) do update set key_id = ''")),
+        (
+            "TI-15",
+            format!("{theirs} on conflict (tenant_id, subject_id) do update set key_id = ''"),
+        ),
         ("TI-07", insert(format!("{}, {}", key(&a, "usr_8"), key(&b, "usr_8")))),
         ("TI-14", format!("insert into event (tenant_id) values ('{b}')")),
         ("TI-14", format!("insert into event (tenant_id) values ('{a}')")),
