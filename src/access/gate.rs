@@ -110,7 +110,8 @@ impl Gate {
         let tier = SessionTier::new(connection, settings.store_timeout);
         Ok(Self(Arc::new(Inner {
             issuers: issuers.values().cloned().collect(),
-            tokens: TokenVerifier::new(issuers, rules),
+            tokens: TokenVerifier::new(issuers, rules)
+                .with_tenants(settings.issuer_tenants.clone()),
             keys: KeyCache::default(),
             bases: PublicBases::parse(settings.public_bases.iter().map(String::as_str))?,
             nonces: settings.nonces()?,

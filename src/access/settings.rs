@@ -1,7 +1,11 @@
 //! What access can be set to, with its bounds.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
+use events::TenantId;
 use secrecy::SecretString;
 use url::Url;
 
@@ -23,6 +27,9 @@ const FUTURE_MAX_BOUNDS: (Duration, Duration) = (Duration::from_secs(10), Durati
 pub struct Settings {
     /// Whose access tokens are accepted; at least one.
     pub issuers: Vec<Issuer>,
+    /// By `iss`: the tenants an issuer may speak for. One that is not here speaks for all: the
+    /// platform's own.
+    pub issuer_tenants: HashMap<String, HashSet<TenantId>>,
     /// The `aud` of this service.
     pub audience: String,
     /// Origins, with a path prefix if there is one, under which clients reach this service; each
@@ -100,6 +107,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             issuers: Vec::new(),
+            issuer_tenants: HashMap::new(),
             audience: String::new(),
             public_bases: vec![
                 "http://127.0.0.1:8083".to_owned(),

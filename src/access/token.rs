@@ -1,8 +1,13 @@
 //! Verifies access tokens (RFC 9068): signature by an issuer's key, then every claim, strictly.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
+use events::TenantId;
 use jsonwebtoken::Validation;
 use moka::sync::Cache;
 use serde::Deserialize;
@@ -36,6 +41,8 @@ pub enum TokenError {
     Key,
     #[error("invalid token signature")]
     Signature,
+    #[error("the issuer does not speak for the tenant")]
+    Tenant,
     #[error(transparent)]
     Claims(#[from] ClaimError),
     /// The issuer's keys cannot be had: says nothing about the token.
@@ -75,6 +82,8 @@ struct Header {
 /// Verifies tokens of the configured issuers; remembers good ones for a minute.
 pub struct TokenVerifier {
     issuers: HashMap<String, Arc<Jwks>>,
+    /// By `iss`; an issuer that is not here speaks for every tenant.
+    tenants: HashMap<String, HashSet<TenantId>>,
     rules: ClaimRules,
     /// By the token's SHA-256.
     verified: Cache<[u8; 32], Remembered>,
@@ -91,7 +100,13 @@ impl TokenVerifier {
     /// `issuers` by their exact `iss`.
     pub fn new(issuers: HashMap<String, Arc<Jwks>>, rules: ClaimRules) -> Self {
         let verified = Cache::builder().max_capacity(CACHE_MAX).time_to_live(CACHE_TTL).build();
-        Self { issuers, rules, verified }
+        Self { issuers, tenants: HashMap::new(), rules, verified }
+    }
+
+    /// Holds issuers, by their `iss`, to the tenants they may speak for.
+    #[must_use]
+    pub fn with_tenants(self, tenants: HashMap<String, HashSet<TenantId>>) -> Self {
+        Self { tenants, ..self }
     }
 
     /// Verifies one token against the time `now`. May wait for the issuer's keys (≤ 3 s).
@@ -143,7 +158,12 @@ impl TokenVerifier {
             JwksError::Unavailable => TokenError::KeysUnavailable,
         })?;
         verify_signature(token, &key, algorithm)?;
-        Ok(claims.check(&self.rules, now)?)
+        let tenants = self.tenants.get(&claims.iss);
+        let claims = claims.check(&self.rules, now)?;
+        if tenants.is_some_and(|tenants| !tenants.contains(&claims.tenant_id)) {
+            return Err(TokenError::Tenant);
+        }
+        Ok(claims)
     }
 }
 

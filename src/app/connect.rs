@@ -17,7 +17,7 @@ use crate::{
     config::{Config, Limits, Stores},
     database,
     http::seal::Seal,
-    ledger::{self, Ledger, Pools, leaf, lint, personal::MasterKey},
+    ledger::{self, Ledger, Pools, leaf, personal::MasterKey},
     live::{self, CursorKeys, Hub},
     projector::{self, Builder},
     pubsub::{self, Pubsub},
@@ -112,12 +112,9 @@ pub async fn postgres(stores: &Stores) -> anyhow::Result<Pools> {
     let mut settings = database::Settings::new(stores.database_url.clone());
     settings.pool_max = stores.database_pool_max;
     let pools = Pools::connect(&settings).context("DATABASE_URL")?;
-    let defects = patiently("DATABASE_URL", || async {
-        let mut connection = pools.project().acquire().await?;
-        lint::defects(&mut connection).await
-    })
-    .await
-    .context("DATABASE_URL: Postgres cannot be used")?;
+    let defects = patiently("DATABASE_URL", || pools.isolation_defects())
+        .await
+        .context("DATABASE_URL: Postgres cannot be used")?;
     if !defects.is_empty() {
         bail!("the database does not keep tenants apart: {defects:?}");
     }

@@ -28,6 +28,8 @@ use super::{
 };
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// Second belt for a cache that stores in spite of `no-store`.
+const VARY_BY_CALLER: HeaderValue = HeaderValue::from_static("authorization");
 const NO_SNIFF: (HeaderName, HeaderValue) =
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 /// Below the base path: streams and long polls, which bound themselves.
@@ -97,6 +99,7 @@ async fn name(mut request: Request, next: Next) -> Response {
     if !is_cacheable(headers) {
         headers.insert(header::CACHE_CONTROL, NO_STORE);
     }
+    headers.append(header::VARY, VARY_BY_CALLER);
     account(&context, method, response.status().as_u16(), started);
     if let Some(Marker(problem)) = marker {
         let code = if problem.passed.is_some() { "UPSTREAM" } else { problem.code.row().name };
