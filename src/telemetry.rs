@@ -1,5 +1,7 @@
 //! Logs: one line an event, JSON in service, text for people.
 
+use std::panic::PanicHookInfo;
+
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// An error and its causes on one line. A cause that the line already ends with is not said twice: some errors
@@ -36,7 +38,16 @@ pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
             .try_init()?,
         LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr)).try_init()?,
     }
+    std::panic::set_hook(Box::new(report_panic));
     Ok(())
+}
+
+/// A panic as one line that says where. What it says is shown only where it was written into the
+/// code: a formatted message may hold anything.
+fn report_panic(panic: &PanicHookInfo<'_>) {
+    let at = panic.location().map(ToString::to_string).unwrap_or_default();
+    let said = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or_default();
+    tracing::error!(at, said, "panicked");
 }
 
 #[cfg(test)]

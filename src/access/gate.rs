@@ -7,6 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 use futures::future::join_all;
 use http::{HeaderMap, Method};
 use redis::aio::ConnectionManager;
+use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     entrant::PendingSession,
     jwks::{self, Jwks},
     membership::{self, Memberships},
-    nonce::Nonces,
+    nonce::{Nonces, ShortSecret},
     policy::Policy,
     refusal::Refusal,
     replay::ReplayStore,
@@ -148,6 +149,18 @@ impl Gate {
     pub fn nonce_for(&self, caller: &Caller) -> Option<String> {
         let nonces = self.0.nonces.as_ref()?;
         Some(nonces.issue(caller.tenant_id.as_str(), &caller.jkt, self.0.clock.now()))
+    }
+
+    /// From now on nonces are signed with `current`; those under `previous` are accepted still.
+    ///
+    /// # Errors
+    /// A secret that is too short; nothing changes then.
+    pub fn rotate_nonce_secrets(
+        &self,
+        current: &SecretString,
+        previous: &[SecretString],
+    ) -> Result<(), ShortSecret> {
+        self.0.nonces.as_ref().map_or(Ok(()), |nonces| nonces.rotate(current, previous))
     }
 
     /// Lets a request in, once per proof.
