@@ -2,10 +2,10 @@
 # (ports, broker, where programs come from) stand at the top of ops/dev/stack.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt lint schemas sqlx clients clean
+.PHONY: help run test fmt lint schemas sqlx clients supply-chain clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: ## start stores, simulated platform and service, until ctrl-C
 	@ops/dev/run.sh
@@ -27,6 +27,9 @@ sqlx: ## describe the queries anew into .sqlx/, after a change of a query or a m
 
 clients: ## Google's Node and Python clients against the embedded broker
 	@ops/dev/clients.sh
+
+supply-chain: ## what is built in: bans, licences, sources, known vulnerabilities
+	@ops/dev/supply-chain.sh
 
 clean: ## stop and delete the development stack
 	@ops/dev/stack.sh clean

@@ -52,9 +52,58 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::Write,
+        sync::{Arc, Mutex},
+    };
+
     use anyhow::{Context, anyhow};
+    use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
+
+    #[test]
+    fn a_panic_is_one_line_that_shows_only_what_the_code_says() {
+        let lines = Lines::default();
+        let logging = fmt().json().with_writer(lines.clone()).finish();
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(report_panic));
+        tracing::subscriber::with_default(logging, || {
+            let person = std::hint::black_box("Amina\nKarimi");
+            let formatted = std::panic::catch_unwind(|| panic!("no room for {person}"));
+            let literal = std::panic::catch_unwind(|| panic!("a literal"));
+            assert!(formatted.is_err() && literal.is_err());
+        });
+        std::panic::set_hook(before);
+
+        let bytes = lines.0.lock().unwrap().clone();
+        let text = String::from_utf8(bytes).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(!text.contains("Amina") && !text.contains("Karimi"), "{text}");
+        assert!(text.contains("a literal") && text.contains("telemetry.rs:"), "{text}");
+    }
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl MakeWriter<'_> for Lines {
+        type Writer = Self;
+
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[test]
     fn a_cause_is_said_once() {

@@ -232,7 +232,7 @@ mod tests {
         }
 
         #[test]
-        fn a_cursor_with_one_changed_character_is_forged(
+        fn ss_06_a_cursor_with_one_changed_character_is_forged(
             at in 0..TEXT_BYTES,
             to in "[A-Za-z0-9_-]",
         ) {
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_another_tenant_is_forged() {
+    fn ss_06_a_cursor_of_another_tenant_is_forged() {
         let text = keys("a").encode(&tenant("A"), &some_cursor());
         assert_eq!(keys("a").decode(&tenant("B"), &text), Err(Forged));
     }
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_reaches_sealers_that_exist_and_keeps_their_cursors_good() {
+    fn se_01_a_rotation_reaches_sealers_that_exist_and_keeps_their_cursors_good() {
         let keys = keys("old");
         let sealer = keys.sealer(&tenant("A"));
         let before = sealer.seal(&some_cursor());

@@ -5,24 +5,33 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod abuse;
 mod access_dpop;
 mod access_gate;
 mod access_keys;
 mod access_token;
 mod access_world;
 mod architecture;
+mod asvs;
 mod end_to_end;
+mod errors;
+mod http_abuse;
 mod http_server;
 mod http_surface;
 mod inbox;
 mod ledger_append;
+mod ledger_audit;
 mod ledger_roles;
 mod ledger_torture;
 mod live;
+mod live_abuse;
+mod live_service;
 mod outbox;
 mod projector;
 mod queries;
 mod schemas;
+mod secrets;
+
 mod support;
 mod tenant_isolation;
 mod upstream_calls;

@@ -7,6 +7,7 @@ pub mod facts;
 pub mod ledger;
 pub mod listener;
 pub mod proxy;
+pub mod raw;
 pub mod redis;
 pub mod service;
 pub mod wait;

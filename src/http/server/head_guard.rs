@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes kept of a line: enough for the fields that say where a request ends.
 const LINE_KEPT_MAX: usize = 512;
+/// Bytes of a request line: no target may be longer than two thirds of it.
+const REQUEST_LINE_MAX: usize = 12 * 1024;
 /// No part of a head may contain it, so that the parser refuses whatever holds one.
 const SPOILT: u8 = 0;
 
@@ -114,6 +116,9 @@ impl HeadGuard {
             (b'\r', false) => self.after_return = true,
             (byte, false) => {
                 self.line_length += 1;
+                if !self.head.begun && REQUEST_LINE_MAX < self.line_length {
+                    return Err(Ambiguous);
+                }
                 if self.line.len() < LINE_KEPT_MAX {
                     self.line.push(byte);
                 }
@@ -269,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_two_parties_could_delimit_differently_is_spoilt() {
+    fn ab_05_what_two_parties_could_delimit_differently_is_spoilt() {
         for bad in BAD {
             for size in [1, 3, bad.len()] {
                 let watched = watched(bad, size);

@@ -2,11 +2,12 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -35,6 +36,7 @@ pub struct Service {
     pub admin_url: String,
     /// From the start of the process to the first successful readiness check.
     pub ready_after: Duration,
+    said: Arc<Mutex<Vec<String>>>,
 }
 
 impl World {
@@ -56,6 +58,11 @@ impl World {
             project,
             secrets: secrets(),
         }
+    }
+
+    /// Where the secret files are; they belong to the test.
+    pub fn secrets(&self) -> &Path {
+        self.secrets.path()
     }
 
     /// Runs another role of the binary to its end; answers whether it succeeded and what it said.
@@ -97,16 +104,20 @@ impl World {
             .env("UPSTREAM_ID_TOKEN", "development")
             // Many tests share the machine: what is late here is not lost.
             .env("SESSION_TIER_TIMEOUT", "2s")
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
-        show_if_asked(&mut child);
+        let said = Arc::new(Mutex::new(Vec::new()));
+        keep(child.stdout.take().unwrap(), &said);
+        keep(child.stderr.take().unwrap(), &said);
         let mut service = Service {
             child,
             url: format!("{root_url}/bff/backoffice/v1"),
             root_url,
             admin_url: format!("http://127.0.0.1:{admin_port}"),
             ready_after: Duration::ZERO,
+            said,
         };
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let ready = format!("{}/health/ready", service.root_url);
@@ -120,6 +131,20 @@ impl World {
 }
 
 impl Service {
+    /// Every line it has written so far, to standard output or error.
+    pub fn said(&self) -> Vec<String> {
+        self.said.lock().unwrap().clone()
+    }
+
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `host:port` of the public listener.
+    pub fn address(&self) -> &str {
+        self.root_url.trim_start_matches("http://")
+    }
+
     /// `kill -9`: nothing is drained, nothing is said.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -144,13 +169,17 @@ impl Drop for Service {
     }
 }
 
-/// `SHOW_LOGS=1` shows what the service logs.
-fn show_if_asked(child: &mut Child) {
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+/// Keeps every line; `SHOW_LOGS=1` shows them as well.
+fn keep(output: impl Read + Send + 'static, said: &Arc<Mutex<Vec<String>>>) {
+    let said = Arc::clone(said);
     let shown = std::env::var_os("SHOW_LOGS").is_some();
     std::thread::spawn(move || {
-        for line in lines.map_while(Result::ok).filter(|_| shown) {
-            eprintln!("{line}");
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            if shown {
+                eprintln!("{line}");
+            }
+            said.lock().unwrap().push(line);
         }
     });
 }
