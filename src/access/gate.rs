@@ -7,6 +7,7 @@ use std::{collections::HashMap, sync::Arc};
 use futures::future::join_all;
 use http::{HeaderMap, Method};
 use redis::aio::ConnectionManager;
+use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -18,7 +19,7 @@ use super::{
     flags::Flags,
     jwks::{self, Jwks},
     membership::{self, Memberships},
-    nonce::Nonces,
+    nonce::{Nonces, ShortSecret},
     policy::Policy,
     rate::{LocalRates, Standings},
     refusal::Refusal,
@@ -192,6 +193,18 @@ impl Gate {
     /// so long ago that nobody knows by what: the next refusal brings one.
     pub fn nonce_for(&self, caller: &Caller) -> Option<String> {
         self.0.nonce_for(caller)
+    }
+
+    /// From now on nonces are signed with `current`; those under `previous` are accepted still.
+    ///
+    /// # Errors
+    /// A secret that is too short; nothing changes then.
+    pub fn rotate_nonce_secrets(
+        &self,
+        current: &SecretString,
+        previous: &[SecretString],
+    ) -> Result<(), ShortSecret> {
+        self.0.nonces.as_ref().map_or(Ok(()), |nonces| nonces.rotate(current, previous))
     }
 
     /// Lets a request in, once per proof.

@@ -21,7 +21,7 @@ use crate::{
     live::{self, CursorKeys, Hub},
     projector::{self, Builder},
     pubsub::{self, Pubsub},
-    secrets::{Rotating, Secrets},
+    secrets::{Rotating, Secrets, Watch},
     upstream::{self, Upstream, id_token},
     views::Redis,
 };
@@ -39,6 +39,7 @@ pub struct Started {
     pub app: App,
     pub pubsub: Pubsub,
     pub stores: projector::Stores,
+    pub secrets: Watch,
 }
 
 /// Connects to every store and starts what requests need. `trackers` are those of requests and of
@@ -52,7 +53,8 @@ pub async fn connect(
     stop: &Stop,
     trackers: (&TaskTracker, &TaskTracker),
 ) -> anyhow::Result<Started> {
-    let secrets = Secrets::read(&config.foundation.secrets_dir).context("SECRETS_DIR")?;
+    let secrets_dir = &config.foundation.secrets_dir;
+    let (secrets, watch) = Watch::start(secrets_dir).context("SECRETS_DIR")?;
     let (tracker, worker_tracker) = trackers;
     let upstream = upstream(config)?;
     let (pools, session_tier, cache_tier, pubsub) = tokio::try_join!(
@@ -101,7 +103,7 @@ pub async fn connect(
         clock,
         tracker: tracker.clone(),
     });
-    Ok(Started { app, pubsub, stores })
+    Ok(Started { app, pubsub, stores, secrets: watch })
 }
 
 /// The pools, once the database answers, is migrated and keeps tenants apart.
@@ -213,7 +215,7 @@ fn gate(
             access::NonceMode::Off
         },
         nonce_secret: Some(secrets.nonce.current.clone()),
-        nonce_secret_previous: secrets.nonce.previous.clone(),
+        nonce_secret_previous: secrets.nonce.previous.first().cloned(),
         bearer_with_proof: tokens.bearer_with_proof,
         store_timeout: tokens.session_tier_timeout,
         rates: rates(&config.limits),
@@ -263,7 +265,7 @@ fn lookup(upstream: Upstream) -> membership::Lookup {
 }
 
 fn cursor_keys(secret: &Rotating) -> CursorKeys {
-    CursorKeys::new(secret.current.clone(), secret.previous.iter().cloned().collect())
+    CursorKeys::new(secret.current.clone(), secret.previous.clone())
 }
 
 /// The key that wraps the keys of persons; its id is its fingerprint, so that a rotation needs no
@@ -274,7 +276,7 @@ fn cursor_keys(secret: &Rotating) -> CursorKeys {
 pub fn master_key(secrets: &Secrets) -> anyhow::Result<MasterKey> {
     let (id, key) = named(&secrets.personal_data.current);
     let mut master_key = MasterKey::new(&id, &key)?;
-    if let Some(previous) = &secrets.personal_data.previous {
+    for previous in &secrets.personal_data.previous {
         let (id, key) = named(previous);
         master_key = master_key.with_previous(&id, &key)?;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{connect::Started, supervise::supervise};
+use super::{connect::Started, rotate, supervise::supervise};
 use crate::{
     commands::forward_acknowledgments,
     config::Config,
@@ -38,6 +38,12 @@ pub fn start(
     let gate = app.gate().clone();
     let keys_shutdown = shutdown.clone();
     tracker.spawn(async move { gate.run(keys_shutdown).await });
+
+    let (secrets, app_of_secrets) = (started.secrets.clone(), app.clone());
+    let secrets_shutdown = shutdown.clone();
+    tracker.spawn(async move {
+        rotate::run(secrets, &app_of_secrets, &secrets_shutdown).await;
+    });
 
     let (upstream, probe_shutdown) = (app.commands().upstream.clone(), shutdown.clone());
     tracker.spawn(async move { upstream::probe::run(&upstream, &probe_shutdown).await });

@@ -69,7 +69,9 @@ impl Follower {
         head: Cursor,
     ) -> Self {
         let cursor = subscriber.cursor.unwrap_or(head);
-        let is_known = cursor.epoch == head.epoch;
+        // A place that the streams have not reached is none of theirs: waiting for them to reach it
+        // would pass over what happens until then.
+        let is_known = head.covers(&cursor);
         let streams = Streams::of(&subscriber.tenant_id);
         let phase = if is_known { Phase::Past(Log::Ledger) } else { Phase::Reset };
         Self {

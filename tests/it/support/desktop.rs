@@ -9,6 +9,7 @@ use backoffice::{
         proof::{DeviceKey, ProofTarget},
     },
 };
+use chrono::TimeDelta;
 use reqwest::{Method, Response, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use ulid::Ulid;
@@ -106,6 +107,17 @@ impl Desktop {
     }
 
     pub fn proof(&self, service: &Service, method: &Method, path: &str) -> String {
+        self.proof_at(service, method, path, TimeDelta::zero())
+    }
+
+    /// A proof by a clock that is `off`.
+    pub fn proof_at(
+        &self,
+        service: &Service,
+        method: &Method,
+        path: &str,
+        off: TimeDelta,
+    ) -> String {
         let url = format!("{}{path}", service.url).parse().unwrap();
         let target = ProofTarget {
             method,
@@ -113,7 +125,17 @@ impl Desktop {
             access_token: Some(self.text("accessToken")),
             nonce: self.nonce.as_deref(),
         };
-        self.key.proof(&target, SystemClock.now())
+        self.key.proof(&target, SystemClock.now() + off)
+    }
+
+    /// A request with nothing but its credentials: a good proof, under the last nonce.
+    pub fn bare(&self, service: &Service, method: &Method, path: &str) -> reqwest::RequestBuilder {
+        let proof = self.proof(service, method, path);
+        self.http
+            .request(method.clone(), format!("{}{path}", service.url))
+            .header("authorization", format!("DPoP {}", self.text("accessToken")))
+            .header("dpop", proof)
+            .header("x-device-id", self.text("deviceId"))
     }
 
     pub async fn send_with_proof(

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
+    process::Command,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
