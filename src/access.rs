@@ -17,6 +17,7 @@ mod refusal;
 pub mod replay;
 pub mod session;
 mod settings;
+pub mod standing;
 mod store;
 mod strict_json;
 pub mod token;
@@ -24,7 +25,7 @@ pub mod token;
 pub use self::{
     caller::{App, AppPlatform, Caller, NetworkMode},
     entrant::PendingSession,
-    gate::{AccessRequest, Admission, BareProof, Gate},
+    gate::{AccessRequest, Admission, BareProof, DeviceHeaders, Gate, GrantError, Granted, Place},
     refusal::{Reason, Refusal},
     settings::{Issuer, NonceMode, Settings, SettingsError},
     store::{SessionTier, StoreError},

@@ -1,6 +1,7 @@
 //! The gate: lets a request in, or says why not.
 
 mod checks;
+mod granted;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,6 +10,7 @@ use http::{HeaderMap, Method};
 use redis::aio::ConnectionManager;
 use tokio_util::sync::CancellationToken;
 
+pub use self::granted::{DeviceHeaders, GrantError, Granted, Place};
 use super::{
     caller::Caller,
     claims::ClaimRules,
@@ -22,6 +24,7 @@ use super::{
     replay::ReplayStore,
     session::SessionStore,
     settings::{Settings, SettingsError},
+    standing::Standing,
     store::{SessionTier, StoreError},
     token::TokenVerifier,
 };
@@ -68,6 +71,9 @@ struct Inner {
     policy: Policy,
     replay: ReplayStore,
     sessions: SessionStore,
+    tier: SessionTier,
+    /// `None` where nobody but the fences vouches for sessions.
+    standing: Option<Standing>,
     window: dpop::Window,
     bearer_with_proof: bool,
     clock: SharedClock,
@@ -109,7 +115,9 @@ impl Gate {
             memberships: Memberships::new(lookup),
             policy: Policy::shipped(),
             replay: ReplayStore::new(tier.clone(), settings.replay_ttl, settings.session_ttl),
-            sessions: SessionStore::new(tier, settings.session_ttl),
+            sessions: SessionStore::new(tier.clone(), settings.session_ttl),
+            tier,
+            standing: None,
             window: settings.window,
             bearer_with_proof: settings.bearer_with_proof,
             clock,

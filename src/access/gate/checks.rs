@@ -59,12 +59,8 @@ impl Inner {
     ) -> Result<Admission, Reason> {
         check_device(request.headers, claims)?;
         let app = AppHeaders::read(request.headers)?;
-        let membership = self
-            .memberships
-            .of(&claims.tenant_id, &claims.operator_id)
-            .await
-            .map_err(|_| Reason::Unavailable("tenant-service"))?
-            .ok_or(Reason::ScopeDenied)?;
+        let membership = self.membership(claims).await?;
+        self.check_standing(claims).await?;
         let stored = match self.replay.admit(claims, &verified.jti).await {
             Ok(Admitted::Yes { session }) => session.as_deref().and_then(session::read),
             Ok(Admitted::Fenced) => return Err(Reason::SessionRevoked),
@@ -75,7 +71,11 @@ impl Inner {
         let entrant = Entrant::new(Arc::clone(claims), &membership, &self.policy, nonce);
         match stored.filter(|session| session.is_of(claims)) {
             Some(session) => Ok(Admission::Known(entrant.known(&session, app))),
-            None => Ok(Admission::Opening(entrant.opening(app.complete()?))),
+            None => {
+                let app = app.complete()?;
+                self.check_opening(claims).await?;
+                Ok(Admission::Opening(entrant.opening(app)))
+            }
         }
     }
 
