@@ -23,6 +23,7 @@ mod outbox;
 mod projector;
 mod queries;
 mod schemas;
+mod sessions;
 mod support;
 mod tenant_isolation;
 mod upstream_calls;
