@@ -101,7 +101,7 @@ impl Standing {
 
     async fn ask(&self, claims: &Claims) -> Result<bool, Arc<ValidateError>> {
         let key = (claims.tenant_id.clone(), claims.sid.clone());
-        let asked = (self.validate)(claims.tenant_id.clone(), claims.sid.clone());
+        let asked = async { (self.validate)(claims.tenant_id.clone(), claims.sid.clone()).await };
         let answer = self.answers.try_get_with(key, asked).await;
         let outcome = match answer {
             Ok(true) => "active",

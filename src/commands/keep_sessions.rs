@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use cqrs_es::{AggregateError, CqrsFramework};
-use events::ledger::operator_session::ClosingReason;
-use events::{Metadata, StreamId};
+use events::{Metadata, StreamId, ledger::operator_session::ClosingReason};
 use tokio_util::sync::CancellationToken;
 
 use super::{

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::feed::Feed;
 use self::feed::Flow;
 use super::envelope;
-use crate::pubsub::{self, Delivery, Pubsub, PubsubError};
+use crate::pubsub::{self, Delivery, Pubsub, PubsubError, Subscription};
 
 /// How long a fence may take to be written before the message is asked for again.
 const SINK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -130,15 +130,26 @@ where
     F: Fn(Revocation) -> BoxFuture<'static, anyhow::Result<()>>,
 {
     let name = pubsub::revocation_subscription(topic);
-    let mut subscription = pubsub.subscribe(&name);
-    let (mut writing, mut probing) = (FuturesUnordered::new(), FuturesUnordered::new());
-    let mut probes = interval(feed::PROBE_INTERVAL);
+    tokio::select! {
+        taken = take(pubsub.subscribe(&name), (topic, sink), flow, shutdown) => taken,
+        () = probe(pubsub, &name, flow) => Ok(()),
+    }
+}
+
+async fn take<F>(
+    mut subscription: Subscription,
+    (topic, sink): (&'static str, &F),
+    flow: &Flow<'_>,
+    shutdown: &CancellationToken,
+) -> Result<(), PubsubError>
+where
+    F: Fn(Revocation) -> BoxFuture<'static, anyhow::Result<()>>,
+{
+    let mut writing = FuturesUnordered::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(()) = writing.next() => (),
-            Some(()) = probing.next() => (),
-            _ = probes.tick(), if probing.is_empty() => probing.push(probe(pubsub, &name, flow)),
             delivery = subscription.next(), if writing.len() < CONCURRENT_MAX => match delivery? {
                 Some(delivery) => writing.push(fence(topic, delivery, sink, flow)),
                 None => break,
@@ -151,12 +162,20 @@ where
     Ok(())
 }
 
-/// Asks whether Pub/Sub is there, and notes if it is.
+/// Asks again and again whether Pub/Sub is there, and notes if it is. Beside the pull and not in
+/// its loop: a pull that is interrupted while it connects leaves a stream behind, to which the
+/// broker hands messages that nobody reads.
 async fn probe(pubsub: &Pubsub, subscription: &str, flow: &Flow<'_>) {
-    match timeout(PROBE_TIMEOUT, pubsub.reach_subscription(subscription)).await {
-        Ok(Ok(())) => flow.reached(),
-        Ok(Err(error)) => tracing::warn!(subscription, error = %error, "no word of revocations"),
-        Err(_) => tracing::warn!(subscription, "no word of revocations in time"),
+    let mut probes = interval(feed::PROBE_INTERVAL);
+    loop {
+        probes.tick().await;
+        match timeout(PROBE_TIMEOUT, pubsub.reach_subscription(subscription)).await {
+            Ok(Ok(())) => flow.reached(),
+            Ok(Err(error)) => {
+                tracing::warn!(subscription, error = %error, "no word of revocations");
+            }
+            Err(_) => tracing::warn!(subscription, "no word of revocations in time"),
+        }
     }
 }
 

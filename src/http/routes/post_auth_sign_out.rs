@@ -3,9 +3,11 @@
 //! Who is signed out already has what it asks for: a repetition is answered as the first request
 //! was.
 
-use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::{

@@ -172,7 +172,7 @@ fn secrets() -> Secrets {
     let directory = tempfile::tempdir().unwrap();
     for name in ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key"] {
         let path = directory.path().join(name);
-        std::fs::write(&path, name.repeat(4)).unwrap();
+        std::fs::write(&path, name.repeat(8)).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
     }
     Secrets::read(directory.path()).unwrap()

@@ -331,7 +331,7 @@ async fn no_token_is_kept_anywhere() {
 
     let mut connection = world.database.superuser().await;
     let query = "select coalesce(string_agg(text, ''), '') from (\
-        select t::text as text from idempotency t union all select e::text from event e\
+        select t::text as text from idempotency t union all select e::text from event e \
         union all select convert_from(body, 'UTF8') from event) everything";
     let rows: String = sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap();
     assert!(rows.contains("refreshed"));

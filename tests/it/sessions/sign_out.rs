@@ -1,6 +1,6 @@
 //! `POST /auth/sign-out` and `GET /session`.
 
-use backoffice::access::session::Kept;
+use backoffice::{access::session::Kept, clock::Clock};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -126,10 +126,8 @@ async fn a_request_in_flight_cannot_open_the_session_again_after_a_sign_out() {
     let world = access_world::World::new();
     // Let in before the sign-out, opened after it.
     let pending = access_world::opening(world.enter_anew().await);
-    let session = pending.session("bos_01HZX3V7Q8M4N5P6R7S8T9W0XY".parse().unwrap(), {
-        use backoffice::clock::Clock;
-        world.clock.now()
-    });
+    let session_id = "bos_01HZX3V7Q8M4N5P6R7S8T9W0XY".parse().unwrap();
+    let session = pending.session(session_id, world.clock.now());
     let fence = format!("{{{}}}:fence:session:ses_1", world.tenant_id);
     let mut redis = world.redis.clone();
     let () = redis::cmd("SET").arg(&fence).arg(1).query_async(&mut redis).await.unwrap();
