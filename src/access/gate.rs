@@ -1,6 +1,7 @@
 //! The gate: lets a request in, or says why not.
 
 mod checks;
+mod granted;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -11,6 +12,7 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+pub use self::granted::{DeviceHeaders, GrantError, Granted, Place};
 use super::{
     caller::{App, Caller},
     claims::ClaimRules,
@@ -26,6 +28,7 @@ use super::{
     replay::ReplayStore,
     session::SessionStore,
     settings::{Settings, SettingsError},
+    standing::Standing,
     store::{SessionTier, StoreError},
     token::TokenVerifier,
     version_floor::VersionBlocked,
@@ -74,6 +77,9 @@ struct Inner {
     replay: ReplayStore,
     sessions: SessionStore,
     algorithms: dpop::Algorithms,
+    tier: SessionTier,
+    /// `None` where nobody but the fences vouches for sessions.
+    standing: Option<Standing>,
     window: dpop::Window,
     bearer_with_proof: bool,
     rates: LocalRates,
@@ -127,7 +133,9 @@ impl Gate {
             rates: LocalRates::new(settings.rates),
             flags: Flags::new(tier.clone(), settings.flags_interval),
             update_url: settings.update_url.clone(),
-            sessions: SessionStore::new(tier, settings.session_ttl),
+            sessions: SessionStore::new(tier.clone(), settings.session_ttl),
+            tier,
+            standing: None,
             algorithms: settings.proof_algorithms,
             window: settings.window,
             bearer_with_proof: settings.bearer_with_proof,

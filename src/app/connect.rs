@@ -11,12 +11,16 @@ use tokio_util::task::TaskTracker;
 
 use super::{App, Parts, Stop};
 use crate::{
-    access::{self, Gate, jwks, membership},
+    access::{
+        self, Gate, jwks, membership,
+        standing::{Standing, Validate, ValidateError},
+    },
     clock::SharedClock,
     commands::Resources,
     config::{Config, Limits, Stores},
     database,
     http::seal::Seal,
+    inbox::revocation::Feed,
     ledger::{self, Ledger, Pools, leaf, personal::MasterKey},
     live::{self, CursorKeys, Hub},
     projector::{self, Builder},
@@ -40,6 +44,8 @@ pub struct Started {
     pub pubsub: Pubsub,
     pub stores: projector::Stores,
     pub secrets: Watch,
+    /// How current the revocations are.
+    pub feed: Feed,
 }
 
 /// Connects to every store and starts what requests need. `trackers` are those of requests and of
@@ -63,7 +69,9 @@ pub async fn connect(
         redis("REDIS_CACHE_URL", config.foundation.stores.redis_cache_url.expose_secret()),
         pubsub(&config.foundation.stores),
     )?;
-    let gate = gate(config, &secrets, &upstream, &session_tier, clock.clone())?;
+    let feed = Feed::new(clock.clone());
+    let gate = gate(config, &secrets, &upstream, &session_tier, clock.clone())?
+        .vouched_by(standing(upstream.clone(), feed.clone()));
     gate.flags().refresh_or_report().await;
     let cursor_keys = cursor_keys(&secrets.live);
     let hub = Hub::start(
@@ -103,7 +111,7 @@ pub async fn connect(
         clock,
         tracker: tracker.clone(),
     });
-    Ok(Started { app, pubsub, stores, secrets: watch })
+    Ok(Started { app, pubsub, stores, secrets: watch, feed })
 }
 
 /// The pools, once the database answers, is migrated and keeps tenants apart.
@@ -262,6 +270,19 @@ fn lookup(upstream: Upstream) -> membership::Lookup {
         }
         .boxed()
     })
+}
+
+/// Who vouches for sessions: iam, and the feed of its revocations.
+fn standing(upstream: Upstream, feed: Feed) -> Standing {
+    let validate: Validate = Arc::new(move |tenant_id, sid| {
+        let upstream = upstream.clone();
+        async move {
+            let active = upstream::iam::is_active(&upstream, &tenant_id, &sid).await;
+            active.map_err(|error| ValidateError(Arc::new(error)))
+        }
+        .boxed()
+    });
+    Standing::new(validate, Arc::new(move || feed.lag()))
 }
 
 fn cursor_keys(secret: &Rotating) -> CursorKeys {

@@ -49,6 +49,7 @@ mod queries;
 mod rate_limits;
 mod schemas;
 mod secrets;
+mod sessions;
 mod support;
 mod tenant_isolation;
 mod upstream_calls;

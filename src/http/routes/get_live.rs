@@ -87,7 +87,11 @@ fn session(app: &App, entrant: &Entrant) -> Session {
     let (gate, listener) = (app.gate().clone(), Arc::clone(&caller));
     let stands = Arc::new(move || -> BoxFuture<'static, Option<bool>> {
         let (gate, listener) = (gate.clone(), Arc::clone(&listener));
-        Box::pin(async move { gate.stands(&listener).await.ok() })
+        Box::pin(async move {
+            let stands = gate.stands(&listener).await.ok()?;
+            // With fewer rights than it began with, the desktop comes back for another stream.
+            (!stands || gate.keeps_rights(&listener).await).then_some(stands)
+        })
     });
     let gate = app.gate().clone();
     let nonce = Arc::new(move || gate.nonce_for(&caller));

@@ -199,6 +199,66 @@ impl Desktop {
         }
     }
 
+    /// A proof for a refresh: of this device's key, with no token behind it.
+    pub fn refresh_proof(&self, service: &Service) -> String {
+        let url = format!("{}/auth/refresh", service.url).parse().unwrap();
+        let nonce = self.nonce.as_deref();
+        let target = ProofTarget { method: &Method::POST, url: &url, access_token: None, nonce };
+        self.key.proof(&target, SystemClock.now())
+    }
+
+    /// A refresh with this proof and nothing in `Authorization`.
+    pub async fn send_refresh(
+        &self,
+        service: &Service,
+        (key, refresh_token): (&str, &str),
+        proof: &str,
+    ) -> Response {
+        self.refresh_request(service, (key, refresh_token), proof).send().await.unwrap()
+    }
+
+    pub fn refresh_request(
+        &self,
+        service: &Service,
+        (key, refresh_token): (&str, &str),
+        proof: &str,
+    ) -> reqwest::RequestBuilder {
+        self.http
+            .post(format!("{}/auth/refresh", service.url))
+            .header("dpop", proof)
+            .header("x-device-id", self.text("deviceId"))
+            .header("x-app-version", "1.4.2")
+            .header("x-app-platform", "linux")
+            .header("x-network-mode", "good")
+            .header("x-idempotency-key", key)
+            .json(&json!({ "refreshToken": refresh_token }))
+    }
+
+    /// Refreshes under `key`, with the nonce the service asks for; the new tokens are taken over.
+    pub async fn refresh(&mut self, service: &Service, key: &str) -> Answer {
+        let refresh_token = self.text("refreshToken").to_owned();
+        self.refresh_with(service, (key, &refresh_token)).await
+    }
+
+    pub async fn refresh_with(&mut self, service: &Service, wish: (&str, &str)) -> Answer {
+        self.learn_refresh_nonce(service).await;
+        let proof = self.refresh_proof(service);
+        let answer = Answer::read(self.send_refresh(service, wish, &proof).await).await;
+        if answer.status == StatusCode::OK {
+            self.grant = answer.body.clone();
+        }
+        answer
+    }
+
+    /// Refreshes have nonces of their own: there is no token to name a tenant.
+    pub async fn learn_refresh_nonce(&mut self, service: &Service) {
+        self.nonce = None;
+        let proof = self.refresh_proof(service);
+        let answer = self.send_refresh(service, (&key(), "unseen"), &proof).await;
+        let nonce = answer.headers().get("dpop-nonce").expect("a nonce is asked for");
+        self.nonce = Some(nonce.to_str().unwrap().to_owned());
+    }
+
     /// Opens the live stream and reads it up to `hello`.
     pub async fn live(&mut self, service: &Service, query: &str) -> Live {
         let path = format!("/live{query}");
@@ -245,6 +305,23 @@ impl Answer {
 }
 
 impl Live {
+    /// Whether the stream ends, after whatever it still has to say.
+    pub async fn ends(&mut self) -> bool {
+        loop {
+            let chunk = tokio::time::timeout(Duration::from_secs(20), self.response.chunk());
+            match chunk.await.expect("an end in time") {
+                Ok(Some(chunk)) => self.frames.extend(self.reader.push(&chunk).unwrap()),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Frames that were read and not asked for.
+    pub fn unheard(&self) -> usize {
+        self.frames.len()
+    }
+
     /// The data of the next event; fails after ten seconds of nothing.
     pub async fn next(&mut self) -> Value {
         serde_json::from_str(&self.frame().await.data).unwrap()
@@ -273,13 +350,31 @@ impl Live {
         tokio::time::timeout(patience, end).await.is_ok()
     }
 
+    /// The next event of this kind, whatever comes before it and however long nothing does.
+    pub async fn next_of_within(&mut self, kind: &str, limit: Duration) -> Value {
+        let heard = async {
+            loop {
+                let frame = self.frame_within(limit).await;
+                let data: Value = serde_json::from_str(&frame.data).unwrap();
+                if data["kind"] == kind {
+                    return data;
+                }
+            }
+        };
+        tokio::time::timeout(limit, heard).await.expect("such an event in time")
+    }
+
     pub async fn frame(&mut self) -> Frame {
+        self.frame_within(Duration::from_secs(10)).await
+    }
+
+    async fn frame_within(&mut self, limit: Duration) -> Frame {
         loop {
             if let Some(frame) = self.frames.pop_front() {
                 return frame;
             }
-            let chunk = tokio::time::timeout(Duration::from_secs(10), self.response.chunk());
-            let chunk = chunk.await.expect("an event within ten seconds").unwrap();
+            let chunk = tokio::time::timeout(limit, self.response.chunk());
+            let chunk = chunk.await.expect("an event in time").unwrap();
             let chunk = chunk.expect("the stream goes on");
             self.frames.extend(self.reader.push(&chunk).unwrap());
         }
