@@ -13,6 +13,7 @@ mod architecture;
 mod conformance;
 mod dpop;
 mod end_to_end;
+mod fuzz_seeds;
 mod http_server;
 mod http_surface;
 mod inbox;
