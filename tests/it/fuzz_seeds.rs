@@ -57,9 +57,7 @@ fn fz_01_thousands_of_inputs_made_from_the_seeds_hold() {
 
 #[test]
 fn fz_01_the_good_seed_of_a_proof_is_a_good_proof() {
-    let good = fs::read(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/proof/good"),
-    );
+    let good = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/proof/good"));
     assert!(harness::is_good_proof(&good.unwrap()), "else nothing behind the checks is reached");
 }
 
