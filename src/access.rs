@@ -6,6 +6,7 @@ mod credentials;
 pub mod dpop;
 mod entrant;
 pub mod fence;
+pub mod flags;
 mod gate;
 pub mod idempotency_key;
 pub mod jwks;
@@ -13,6 +14,7 @@ mod jws;
 pub mod membership;
 pub mod nonce;
 pub mod policy;
+pub mod rate;
 mod refusal;
 pub mod replay;
 pub mod session;
@@ -20,6 +22,7 @@ mod settings;
 mod store;
 mod strict_json;
 pub mod token;
+pub mod version_floor;
 
 pub use self::{
     caller::{App, AppPlatform, Caller, NetworkMode},

@@ -2,7 +2,9 @@
 //! chance.
 
 pub mod alert_acknowledgment;
+pub mod mfa_attestation;
 pub mod operator_session;
 
 pub use alert_acknowledgment::AlertAcknowledgment;
+pub use mfa_attestation::MfaAttestation;
 pub use operator_session::OperatorSession;

@@ -130,6 +130,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     workers::start(&started, &config, &worker_tracker, &workers);
     let readiness = readiness::readiness(&started.app);
     let router = http::routes::router(started.app.clone(), readiness);
+    let router = http::cors::wrap(router, &config.server.cors_origins)?;
     let settings = http::server::Settings {
         connections_max: config.server.connections_max,
         connections_per_address_max: Some(config.server.connections_per_address_max)

@@ -1,10 +1,12 @@
 //! Use cases: what an operator or a worker wants done, one file each.
 
 pub mod acknowledge_alert;
+pub mod consume_attestation;
 pub mod forward_acknowledgments;
 pub mod idempotency;
 pub mod open_session;
 pub mod reconcile_alerts;
+pub mod step_up;
 
 use std::sync::Arc;
 

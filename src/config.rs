@@ -3,7 +3,7 @@
 
 mod reader;
 
-use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 use url::Url;
@@ -20,6 +20,7 @@ pub struct Config {
     pub server: Server,
     pub tokens: Tokens,
     pub upstreams: Upstreams,
+    pub limits: Limits,
     pub foundation: Foundation,
 }
 
@@ -41,6 +42,9 @@ pub struct Server {
     pub admin_listen: SocketAddr,
     /// `BACKOFFICE_PUBLIC_BASES`, required: the origins that proofs may name, comma-separated.
     pub public_bases: Vec<Url>,
+    /// `BACKOFFICE_CORS_ORIGINS`, default none: web origins that may read answers,
+    /// comma-separated, such as `app://backoffice`.
+    pub cors_origins: Vec<String>,
     /// `CONNECTIONS_MAX`, default 4096 (12000 for an instance that serves live streams).
     pub connections_max: usize,
     /// `CONNECTIONS_PER_ADDRESS_MAX`, default 100; 0 is no cap, for instances behind a load
@@ -79,6 +83,9 @@ pub struct Tokens {
     pub audience: String,
     /// `DPOP_NONCE`, `required` (default) or `off`.
     pub nonce_required: bool,
+    /// `DPOP_BEARER`, `on` or `off` (default): whether a token may come under `Bearer` beside a full
+    /// proof, for desktops that know no better.
+    pub bearer_with_proof: bool,
     /// `DPOP_MAX_AGE`, 10 s–300 s, default `60s`.
     pub proof_age_max: Duration,
     /// `DPOP_FUTURE`, 10 s–59 s, default `15s`.
@@ -88,6 +95,23 @@ pub struct Tokens {
     /// `SESSION_TIER_TIMEOUT`, 10 ms–2 s, default `50ms`: for the one question a request asks
     /// there; later it is refused with 503.
     pub session_tier_timeout: Duration,
+}
+
+/// How much is let in, and from which versions of the desktop.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `RATE_PER_DEVICE`, requests a second, default 50.
+    pub per_device: NonZeroU32,
+    /// `RATE_PER_DEVICE_BURST`, requests at once, default 100.
+    pub per_device_burst: NonZeroU32,
+    /// `RATE_PER_TENANT`, requests a second over all instances, default 1000.
+    pub per_tenant: NonZeroU32,
+    /// `RATE_PER_TENANT_BURST`, requests at once, default 1000.
+    pub per_tenant_burst: NonZeroU32,
+    /// `FLAGS_INTERVAL`, 100 ms–5 min, default `30s`: how often version floors and flags are read.
+    pub flags_interval: Duration,
+    /// `DESKTOP_UPDATE_URL`: where a desktop that is too old finds a newer version.
+    pub update_url: Option<Url>,
 }
 
 #[derive(Clone, Debug)]
@@ -136,9 +160,17 @@ impl Config {
         let server = reader.server();
         let tokens = reader.tokens();
         let upstreams = reader.upstreams();
+        let limits = reader.limits();
         let foundation = reader.foundation();
-        let config =
-            || Some(Self { server: server?, tokens: tokens?, upstreams, foundation: foundation? });
+        let config = || {
+            Some(Self {
+                server: server?,
+                tokens: tokens?,
+                upstreams,
+                limits,
+                foundation: foundation?,
+            })
+        };
         match (config(), reader.mistakes) {
             (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
             (_, mistakes) => Err(ConfigError(mistakes)),
@@ -172,6 +204,8 @@ mod tests {
             ("DPOP_MAX_AGE", "1h"),
             ("DPOP_ALGORITHMS", "none"),
             ("DPOP_NONCE", "maybe"),
+            ("DPOP_BEARER", "yes"),
+            ("BACKOFFICE_CORS_ORIGINS", "app://backoffice, https://a.example/x"),
             ("REDIS_CACHE_URL", "127.0.0.1:6379/hunter2"),
         ]))
         .unwrap_err()
@@ -179,7 +213,9 @@ mod tests {
         .join("\n");
 
         for name in [
+            "BACKOFFICE_CORS_ORIGINS",
             "BACKOFFICE_LISTEN",
+            "DPOP_BEARER",
             "DATABASE_URL",
             "DPOP_ALGORITHMS",
             "DPOP_MAX_AGE",
@@ -199,7 +235,40 @@ mod tests {
         assert_eq!(config.server.listen.port(), 8083);
         assert_eq!(config.server.public_bases.len(), 2);
         assert!(config.tokens.nonce_required);
+        assert!(!config.tokens.bearer_with_proof);
+        assert!(config.server.cors_origins.is_empty());
         assert_eq!(config.tokens.proof_age_max, Duration::from_mins(1));
+        let limits = config.limits;
+        let rates = [limits.per_device, limits.per_device_burst];
+        assert_eq!(rates.map(NonZeroU32::get), [50, 100]);
+        let rates = [limits.per_tenant, limits.per_tenant_burst];
+        assert_eq!(rates.map(NonZeroU32::get), [1000, 1000]);
+        assert_eq!(limits.flags_interval, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_web_origin_is_a_scheme_and_a_host_and_nothing_else() {
+        let read = |origins: &str| {
+            let mut variables = complete();
+            variables.insert("BACKOFFICE_CORS_ORIGINS".to_owned(), origins.to_owned());
+            Config::from_variables(variables).map(|config| config.server.cors_origins)
+        };
+        let good = "app://backoffice, https://desk.example:8443,http://127.0.0.1:5173";
+        let origins = ["app://backoffice", "https://desk.example:8443", "http://127.0.0.1:5173"];
+        assert_eq!(read(good).unwrap(), origins);
+        for wrong in [
+            "*",
+            "null",
+            "https://*.example",
+            "https://a.example/",
+            "https://A.example",
+            "https://u@a.example",
+            "https://a.example?x",
+            "file://",
+            "desk.example",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! HTTP: what every route stands on, and the routes themselves.
 
 pub mod alerts;
+pub mod attestation;
 pub mod authenticate;
 pub mod body;
 pub mod caller;
 pub mod codes;
+pub mod cors;
 pub mod docs;
 pub mod event_stream;
 pub mod extract;
@@ -15,7 +17,9 @@ pub mod messages;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;
+pub mod rate_limit;
 pub mod request_context;
+pub mod requirements;
 pub mod routes;
 pub mod seal;
 pub mod server;

@@ -93,7 +93,7 @@ impl Ledger {
     /// # Errors
     /// [`ReadError`].
     pub async fn read_claim(&self, claim: &ClaimKey) -> Result<Option<ClaimRow>, ReadError> {
-        idempotency::read(&self.pools, claim).await
+        idempotency::read(&self.pools, self.keyring.master_key(), claim).await
     }
 
     /// Makes `owner` the owner of a claim whose lease is over, and returns the attempt's number;

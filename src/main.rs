@@ -87,6 +87,8 @@ enum LedgerRole {
 enum Job {
     /// Make the ledger's partitions, three periods ahead
     Partitions,
+    /// Forget the answers of idempotency keys that no client may use any more
+    PurgeIdempotency,
 }
 
 #[tokio::main]
@@ -126,6 +128,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Role::Job { name: Job::Partitions } => {
             maintenance::partitions(&Foundation::from_environment()?).await
+        }
+        Role::Job { name: Job::PurgeIdempotency } => {
+            maintenance::purge_idempotency(&Foundation::from_environment()?).await
         }
         Role::Desktop(options) => desktop::run(*options).await,
         Role::Dev(options) => dev::run(options).await,

@@ -24,8 +24,9 @@ pub struct Secrets {
     pub live: Rotating,
     /// Files `dpop-nonce-key` and `dpop-nonce-key.previous`.
     pub nonce: Rotating,
-    /// File `personal-data-key`: wraps the keys of the persons in the ledger.
-    pub personal_data: SecretString,
+    /// Files `personal-data-key` and `personal-data-key.previous`: wrap the keys of the persons in
+    /// the ledger, and seal stored answers.
+    pub personal_data: Rotating,
 }
 
 /// A secret that can be changed without refusing what was made with the one before.
@@ -55,7 +56,7 @@ impl Secrets {
             pepper: secret(directory, "pepper")?,
             live: rotating(directory, "sse-signing-key")?,
             nonce: rotating(directory, "dpop-nonce-key")?,
-            personal_data: secret(directory, "personal-data-key")?,
+            personal_data: rotating(directory, "personal-data-key")?,
         })
     }
 

@@ -101,6 +101,12 @@ id!(
     |text| is_prefixed_ulid(text, "bos_")
 );
 id!(
+    /// A step-up of an operator, `mfa_` and a ULID.
+    AttestationId,
+    "attestation id",
+    |text| is_prefixed_ulid(text, "mfa_")
+);
+id!(
     /// A recorded event of ours, `evt_` and a ULID.
     EventId,
     "event id",
@@ -127,6 +133,12 @@ impl SessionId {
     }
 }
 
+impl AttestationId {
+    pub fn new(ulid: Ulid) -> Self {
+        Self(format!("mfa_{ulid}"))
+    }
+}
+
 impl EventId {
     pub fn new(ulid: Ulid) -> Self {
         Self(format!("evt_{ulid}"))
@@ -141,6 +153,11 @@ impl StreamId {
 
     pub fn session(session_id: &SessionId) -> Self {
         Self(session_id.to_string())
+    }
+
+    /// Issued, then used once: the versions of this stream decide.
+    pub fn attestation(attestation_id: &AttestationId) -> Self {
+        Self(attestation_id.to_string())
     }
 }
 

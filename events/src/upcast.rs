@@ -8,12 +8,15 @@ use serde_json::Value;
 pub struct UnknownKind(pub String);
 
 /// The kinds of [`crate::ledger`] in their current versions.
-pub const CURRENT_KINDS: [&str; 7] = [
+pub const CURRENT_KINDS: [&str; 10] = [
     "melmastoon.bff.backoffice.alert.acknowledged.v1",
     "melmastoon.bff.backoffice.acknowledgment.forwarded.v1",
     "melmastoon.bff.backoffice.acknowledgment.forward_failed.v1",
     "melmastoon.bff.backoffice.session.opened.v1",
     "melmastoon.bff.backoffice.session.force_logged_out.v1",
+    "melmastoon.bff.backoffice.mfa.stepped_up.v1",
+    "melmastoon.bff.backoffice.mfa.consumed.v1",
+    "melmastoon.bff.backoffice.mfa.refused.v1",
     "melmastoon.bff.backoffice.relay.dead_lettered.v1",
     "melmastoon.bff.backoffice.projection.rebuilt.v1",
 ];

@@ -86,4 +86,73 @@ where (r.rolsuper or r.rolbypassrls)
   and not m.rolsuper
   and m.oid <> r.oid
   and pg_has_role(m.oid, r.oid, 'MEMBER')
+union all
+-- L12 a policy for requests, or for everybody, that does not hold them to their tenant: policies add up, one open one is enough
+select 'L12 policy_open_to_requests', p.polname || ' on ' || p.polrelid::regclass
+from pg_policy p
+cross join lateral (
+    select '(tenant_id = NULLIF(current_setting(''app.tenant_id''::text, true), ''''::text))' as own
+) t
+where p.polpermissive
+  and (
+      0 = any (p.polroles)
+      or exists (select from pg_roles r where r.rolname = 'backoffice_app' and r.oid = any (p.polroles))
+  )
+  and (
+      coalesce(pg_get_expr(p.polqual, p.polrelid), t.own) <> t.own
+      or coalesce(pg_get_expr(p.polwithcheck, p.polrelid), t.own) <> t.own
+      or (p.polqual is null and p.polwithcheck is null)
+  )
+union all
+-- L13 a runtime role that can become another one, and add its rights to its own
+select 'L13 member_of_runtime_role', m.rolname || ' in ' || r.rolname
+from pg_roles r
+cross join pg_roles m
+where r.rolname ~ '^backoffice_'
+  and m.rolname ~ '^backoffice_'
+  and m.rolname <> 'backoffice_owner'
+  and not m.rolsuper
+  and m.oid <> r.oid
+  and pg_has_role(m.oid, r.oid, 'MEMBER')
+union all
+-- L14 a grant on a tenant's table that no policy is there for: somebody dropped the policy, or forgot it
+select 'L14 grant_without_policy', r.rolname || ' ' || v.privilege || ' on ' || c.relname
+from pg_class c
+join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped
+cross join pg_roles r
+cross join (values ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')) v (privilege, command)
+where c.relkind in ('r', 'p')
+  and c.relnamespace = 'public'::regnamespace
+  and r.rolname ~ '^backoffice_'
+  and r.oid <> c.relowner
+  and not r.rolsuper
+  and case v.privilege
+      when 'DELETE' then has_table_privilege(r.oid, c.oid, 'DELETE')
+      else has_any_column_privilege(r.oid, c.oid, v.privilege)
+  end
+  and not exists (
+      select
+      from pg_policy p
+      where p.polrelid = c.oid and r.oid = any (p.polroles) and p.polcmd::text in (v.command, '*')
+  )
+union all
+-- L15 a partition whose policies are not its parent's: who reads it by its own name is held by its own
+select 'L15 partition_policies_differ', i.inhrelid::regclass::text
+from pg_inherits i
+join pg_class c on c.oid = i.inhrelid and c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace
+where (
+    select coalesce(array_agg(
+        row(p.polname, p.polcmd, p.polpermissive, p.polroles, pg_get_expr(p.polqual, p.polrelid),
+            pg_get_expr(p.polwithcheck, p.polrelid))::text
+        order by p.polname), '{}')
+    from pg_policy p
+    where p.polrelid = i.inhrelid
+) <> (
+    select coalesce(array_agg(
+        row(p.polname, p.polcmd, p.polpermissive, p.polroles, pg_get_expr(p.polqual, p.polrelid),
+            pg_get_expr(p.polwithcheck, p.polrelid))::text
+        order by p.polname), '{}')
+    from pg_policy p
+    where p.polrelid = i.inhparent
+)
 order by 1, 2

@@ -138,6 +138,11 @@ pub struct AppHeaders {
 }
 
 impl AppHeaders {
+    /// Version and platform, where the headers say both.
+    pub fn named(&self) -> Option<(&str, AppPlatform)> {
+        Some((self.version.as_deref()?, self.platform?))
+    }
+
     /// # Errors
     /// `HeaderInvalid` naming a header that is there but not of its form.
     pub fn read(headers: &HeaderMap) -> Result<Self, Reason> {

@@ -150,7 +150,10 @@ impl RawClaims {
             return Err(ClaimError::Malformed);
         }
         Ok(Claims {
-            tenant_id: agreed([self.tid, self.tenant_id])?.ok_or(ClaimError::Malformed)?,
+            // The reserved tenant holds the service's own events: nobody signs in there.
+            tenant_id: agreed([self.tid, self.tenant_id])?
+                .filter(|tenant_id| *tenant_id != TenantId::system())
+                .ok_or(ClaimError::Malformed)?,
             operator_id: agreed([self.sub, self.user_id, self.staff_id])?
                 .ok_or(ClaimError::Malformed)?,
             device_id: self.device_id,

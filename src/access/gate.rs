@@ -8,22 +8,26 @@ use futures::future::join_all;
 use http::{HeaderMap, Method};
 use redis::aio::ConnectionManager;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::{
-    caller::Caller,
+    caller::{App, Caller},
     claims::ClaimRules,
     dpop::{self, KeyCache, PublicBases},
     entrant::PendingSession,
+    flags::Flags,
     jwks::{self, Jwks},
     membership::{self, Memberships},
     nonce::Nonces,
     policy::Policy,
+    rate::{LocalRates, Standings},
     refusal::Refusal,
     replay::ReplayStore,
     session::SessionStore,
     settings::{Settings, SettingsError},
     store::{SessionTier, StoreError},
     token::TokenVerifier,
+    version_floor::VersionBlocked,
 };
 use crate::clock::SharedClock;
 
@@ -71,6 +75,9 @@ struct Inner {
     algorithms: dpop::Algorithms,
     window: dpop::Window,
     bearer_with_proof: bool,
+    rates: LocalRates,
+    flags: Flags,
+    update_url: Option<Url>,
     clock: SharedClock,
 }
 
@@ -103,13 +110,22 @@ impl Gate {
         let tier = SessionTier::new(connection, settings.store_timeout);
         Ok(Self(Arc::new(Inner {
             issuers: issuers.values().cloned().collect(),
-            tokens: TokenVerifier::new(issuers, rules),
+            tokens: TokenVerifier::new(issuers, rules)
+                .with_tenants(settings.issuer_tenants.clone()),
             keys: KeyCache::default(),
             bases: PublicBases::parse(settings.public_bases.iter().map(String::as_str))?,
             nonces: settings.nonces()?,
             memberships: Memberships::new(lookup),
             policy: Policy::shipped(),
-            replay: ReplayStore::new(tier.clone(), settings.replay_ttl, settings.session_ttl),
+            replay: ReplayStore::new(
+                tier.clone(),
+                settings.replay_ttl,
+                settings.session_ttl,
+                settings.rates,
+            ),
+            rates: LocalRates::new(settings.rates),
+            flags: Flags::new(tier.clone(), settings.flags_interval),
+            update_url: settings.update_url.clone(),
             sessions: SessionStore::new(tier, settings.session_ttl),
             algorithms: settings.proof_algorithms,
             window: settings.window,
@@ -118,9 +134,35 @@ impl Gate {
         })))
     }
 
-    /// Keeps the issuers' keys fresh until `shutdown`.
+    /// Keeps the issuers' keys and the flags fresh until `shutdown`.
     pub async fn run(&self, shutdown: CancellationToken) {
-        join_all(self.0.issuers.iter().map(|jwks| jwks.run(shutdown.clone()))).await;
+        let keys = join_all(self.0.issuers.iter().map(|jwks| jwks.run(shutdown.clone())));
+        tokio::join!(keys, self.0.flags.run(shutdown.clone()));
+    }
+
+    /// What is switched at run time.
+    pub fn flags(&self) -> &Flags {
+        &self.0.flags
+    }
+
+    /// Where a desktop finds newer versions of itself.
+    pub fn update_url(&self) -> Option<&Url> {
+        self.0.update_url.as_ref()
+    }
+
+    /// Waits until an app is under its platform's floor, which may be for ever.
+    pub async fn version_blocked(&self, app: &App) -> VersionBlocked {
+        let mut flags = self.0.flags.watch();
+        loop {
+            let floor = flags.borrow_and_update().version_floor.above_app(app).cloned();
+            if let Some(floor) = floor {
+                let update_url = self.0.update_url.clone();
+                return VersionBlocked { platform: app.platform, floor, update_url };
+            }
+            if flags.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Whether tokens of every issuer can be judged.
@@ -146,10 +188,10 @@ impl Gate {
         self.0.replay.stands(caller).await
     }
 
-    /// A nonce for the caller's next proof; `None` when nonces are off.
+    /// A nonce for the caller's next proof; `None` when nonces are off, or when the caller entered
+    /// so long ago that nobody knows by what: the next refusal brings one.
     pub fn nonce_for(&self, caller: &Caller) -> Option<String> {
-        let nonces = self.0.nonces.as_ref()?;
-        Some(nonces.issue(caller.tenant_id.as_str(), &caller.jkt, self.0.clock.now()))
+        self.0.nonce_for(caller)
     }
 
     /// Lets a request in, once per proof.
@@ -157,6 +199,17 @@ impl Gate {
     /// # Errors
     /// The first thing that is wrong with it.
     pub async fn admit(&self, request: &AccessRequest<'_>) -> Result<Admission, Refusal> {
+        self.admit_counted(request).await.map(|(admission, _)| admission)
+    }
+
+    /// As [`Self::admit`], and where that leaves device and tenant.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub async fn admit_counted(
+        &self,
+        request: &AccessRequest<'_>,
+    ) -> Result<(Admission, Standings), Refusal> {
         self.refusing(self.0.admit(request).await)
     }
 

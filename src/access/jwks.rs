@@ -5,7 +5,10 @@ mod key_set;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,7 +32,8 @@ const RETRY_DELAY_MIN: Duration = Duration::from_secs(1);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(30);
 /// Keys older than this are not believed any more, whatever the issuer's state.
 const STALE_MAX: Duration = Duration::from_hours(1);
-/// Requests cause one fetch in this time, counted from the attempt, whatever came of it.
+/// Requests cause one fetch in this time, counted from the attempt, whatever came of it. The
+/// background refresh does not count: it must not delay a key that a token names right after it.
 const COOLDOWN: Duration = Duration::from_secs(30);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(3);
 const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
@@ -70,16 +74,13 @@ pub struct Jwks {
     fetch: Fetch,
     algorithms: Vec<Algorithm>,
     keys: ArcSwapOption<Fetched>,
-    last_attempt: Mutex<Option<Attempt>>,
+    /// Whether the last fetch brought keys.
+    last_succeeded: AtomicBool,
+    /// When a request last caused a fetch.
+    last_asked: Mutex<Option<Instant>>,
     unknown: Mutex<HashMap<String, Instant>>,
     /// Held while a request fetches, so that the others wait for the same answer.
     flight: tokio::sync::Mutex<()>,
-}
-
-#[derive(Clone, Copy)]
-struct Attempt {
-    at: Instant,
-    succeeded: bool,
 }
 
 struct Fetched {
@@ -95,7 +96,8 @@ impl Jwks {
             fetch,
             algorithms,
             keys: ArcSwapOption::empty(),
-            last_attempt: Mutex::new(None),
+            last_succeeded: AtomicBool::new(false),
+            last_asked: Mutex::new(None),
             unknown: Mutex::new(HashMap::new()),
             flight: tokio::sync::Mutex::new(()),
         }
@@ -125,17 +127,18 @@ impl Jwks {
                 return Ok(key);
             }
             // Whoever held the flight before may have asked already.
-            if self.may_ask_for(kid)
-                && let Err(error) = self.refresh().await
-            {
-                self.warn(&error);
+            if self.may_ask_for(kid) {
+                *lock(&self.last_asked) = Some(Instant::now());
+                if let Err(error) = self.refresh().await {
+                    self.warn(&error);
+                }
             }
         }
         if let Some(key) = self.known(kid, algorithm) {
             return Ok(key);
         }
         // After a failed attempt nobody can say whether the issuer has a new key.
-        let may_be_new = !lock(&self.last_attempt).is_some_and(|attempt| attempt.succeeded);
+        let may_be_new = !self.last_succeeded.load(Ordering::Relaxed);
         if may_be_new || !self.is_usable() {
             return Err(JwksError::Unavailable);
         }
@@ -148,7 +151,7 @@ impl Jwks {
     /// # Errors
     /// What went wrong; the keys that were there before stay.
     pub async fn refresh(&self) -> Result<(), FetchError> {
-        *lock(&self.last_attempt) = Some(Attempt { at: Instant::now(), succeeded: false });
+        self.last_succeeded.store(false, Ordering::Relaxed);
         let document = timeout(FETCH_TIMEOUT, (self.fetch)(self.url.clone()))
             .await
             .map_err(|_| FetchError::TimedOut)??;
@@ -158,7 +161,7 @@ impl Jwks {
         let keys = KeySet::read(&document).ok_or(FetchError::Unusable)?;
         self.keys.store(Some(Arc::new(Fetched { keys, at: Instant::now() })));
         lock(&self.unknown).clear();
-        *lock(&self.last_attempt) = Some(Attempt { at: Instant::now(), succeeded: true });
+        self.last_succeeded.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -200,8 +203,7 @@ impl Jwks {
     }
 
     fn may_ask_for(&self, kid: &str) -> bool {
-        let is_cooling =
-            lock(&self.last_attempt).is_some_and(|attempt| attempt.at.elapsed() < COOLDOWN);
+        let is_cooling = lock(&self.last_asked).is_some_and(|at| at.elapsed() < COOLDOWN);
         let is_unknown =
             lock(&self.unknown).get(kid).is_some_and(|since| since.elapsed() < UNKNOWN_TTL);
         !is_cooling && !is_unknown
@@ -223,10 +225,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use futures::{FutureExt, future::join_all};
-    use p256::{ecdsa::SigningKey, elliptic_curve::Generate};
+    use p256::{
+        ecdsa::{SigningKey, signature::Signer},
+        elliptic_curve::Generate,
+    };
     use serde_json::{Value, json};
     use tokio::time::advance;
 
@@ -266,7 +271,11 @@ mod tests {
     }
 
     fn key(kid: &str) -> Value {
-        let point = SigningKey::generate().verifying_key().to_sec1_point(false);
+        key_of(&SigningKey::generate(), kid)
+    }
+
+    fn key_of(signer: &SigningKey, kid: &str) -> Value {
+        let point = signer.verifying_key().to_sec1_point(false);
         let (x, y) = (encode(&point.as_bytes()[1..33]), encode(&point.as_bytes()[33..]));
         json!({ "kty": "EC", "crv": "P-256", "kid": kid, "use": "sig", "x": x, "y": y })
     }
@@ -303,16 +312,34 @@ mod tests {
         jwks.refresh().await.unwrap();
         for round in 0..3 {
             advance(COOLDOWN).await;
-            let flood = (0..1000).map(|number| {
+            let flood = (0..10_000).map(|number| {
                 let jwks = &jwks;
                 async move { find(jwks, &format!("k{round}-{number}")).await }
             });
             let answers = join_all(flood).await;
             assert!(answers.iter().all(|answer| *answer == Err(JwksError::UnknownKey)));
             assert_eq!(find(&jwks, "a").await, Ok(()));
+            assert_eq!(issuer.asked(), 2 + round);
+            assert!(lock(&jwks.unknown).len() <= UNKNOWN_MAX);
         }
-        assert_eq!(issuer.asked(), 1 + 3);
-        assert!(lock(&jwks.unknown).len() <= UNKNOWN_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jw_03_an_attempt_that_brought_nothing_counts_as_well() {
+        let issuer = Arc::new(Issuer::default());
+        let jwks = jwks(&issuer);
+        issuer.serve(&keys(&["a"]));
+        jwks.refresh().await.unwrap();
+        issuer.serve(&json!({ "keys": [] }));
+        for second in 0..60 {
+            for number in 0..100 {
+                let found = find(&jwks, &format!("k{second}-{number}")).await;
+                assert_eq!(found, Err(JwksError::Unavailable), "the issuer gives no answer");
+            }
+            assert_eq!(find(&jwks, "a").await, Ok(()));
+            assert_eq!(issuer.asked(), if second < 30 { 2 } else { 3 }, "after {second} s");
+            advance(Duration::from_secs(1)).await;
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -341,18 +368,65 @@ mod tests {
             while !jwks.is_usable() {
                 tokio::task::yield_now().await;
             }
-            advance(COOLDOWN).await;
             issuer.serve(&keys(&["b"]));
             assert_eq!(find(&jwks, "b").await, Ok(()), "asked for at once");
             assert_eq!(find(&jwks, "a").await, Err(JwksError::UnknownKey), "gone with its set");
 
             issuer.serve(&keys(&["c"]));
-            assert_eq!(find(&jwks, "c").await, Err(JwksError::UnknownKey), "cooling down");
+            assert_eq!(find(&jwks, "c").await, Err(JwksError::UnknownKey), "spent by an attacker");
             sleep(REFRESH_INTERVAL.mul_f64(1.0 + REFRESH_JITTER)).await;
             assert_eq!(find(&jwks, "c").await, Ok(()), "refreshed in the background");
             shutdown.cancel();
         };
         tokio::join!(worker, test);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jw_05_in_a_rotation_with_overlap_nobody_is_refused() {
+        let issuer = Arc::new(Issuer::default());
+        let jwks = jwks(&issuer);
+        let (old, new) = (key("old"), key("new"));
+        issuer.serve(&json!({ "keys": [old] }));
+        jwks.refresh().await.unwrap();
+
+        issuer.serve(&json!({ "keys": [new, old] }));
+        for kid in ["old", "new", "old", "new"] {
+            assert_eq!(find(&jwks, kid).await, Ok(()), "{kid}");
+        }
+        assert_eq!(issuer.asked(), 2, "one fetch for the key that was not known");
+
+        issuer.serve(&json!({ "keys": [new] }));
+        jwks.refresh().await.unwrap();
+        assert_eq!(find(&jwks, "old").await, Err(JwksError::UnknownKey), "taken back");
+        assert_eq!(find(&jwks, "new").await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jw_07_a_key_swapped_under_its_id_is_the_new_one_from_the_next_refresh_on() {
+        let issuer = Arc::new(Issuer::default());
+        let jwks = jwks(&issuer);
+        let signer = SigningKey::generate();
+        let other = SigningKey::generate();
+        issuer.serve(&json!({ "keys": [key_of(&signer, "a")] }));
+        jwks.refresh().await.unwrap();
+        let is_good = async |by: &SigningKey| {
+            let key = jwks.key("a", Algorithm::Es256).await.unwrap();
+            let signature: p256::ecdsa::Signature = by.sign(b"e30.e30");
+            let verified = jsonwebtoken::crypto::verify(
+                &encode(signature.to_bytes()),
+                b"e30.e30",
+                &key,
+                Algorithm::Es256.into(),
+            );
+            verified.unwrap()
+        };
+        assert!(is_good(&signer).await);
+
+        issuer.serve(&json!({ "keys": [key_of(&other, "a")] }));
+        assert!(is_good(&signer).await, "until the next refresh");
+        jwks.refresh().await.unwrap();
+        assert!(is_good(&other).await);
+        assert!(!is_good(&signer).await);
     }
 
     #[tokio::test(start_paused = true)]
@@ -398,7 +472,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_issuer_that_drips_is_left_after_three_seconds() {
+    async fn jw_06_an_issuer_that_drips_is_left_after_three_seconds() {
         let fetch: Fetch = Arc::new(|_| std::future::pending().boxed());
         let url = "https://iam.example/jwks.json".parse().unwrap();
         let jwks = Jwks::new(url, vec![Algorithm::Es256], fetch);
@@ -426,7 +500,42 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn jw_08_an_unknown_key_is_no_verdict_while_the_issuer_is_down() {
+    async fn jw_08_while_the_keys_are_fetched_known_ones_serve_and_the_rest_share_one_fetch() {
+        let issuer = Arc::new(Issuer::default());
+        let gate = Arc::new(tokio::sync::Semaphore::new(0));
+        let (answers, opened) = (Arc::clone(&issuer), Arc::clone(&gate));
+        let fetch: Fetch = Arc::new(move |_| {
+            answers.asked.fetch_add(1, Ordering::SeqCst);
+            let (answer, opened) = (lock(&answers.document).clone(), Arc::clone(&opened));
+            async move {
+                opened.acquire().await.unwrap().forget();
+                answer.ok_or_else(|| FetchError::Failed("down".into()))
+            }
+            .boxed()
+        });
+        let url = "https://iam.example/jwks.json".parse().unwrap();
+        let jwks = Jwks::new(url, vec![Algorithm::Es256], fetch);
+        issuer.serve(&keys(&["a"]));
+        gate.add_permits(1);
+        jwks.refresh().await.unwrap();
+
+        issuer.serve(&keys(&["a", "b"]));
+        let unknown = join_all((0..1000).map(|_| find(&jwks, "b")));
+        let known = async {
+            tokio::task::yield_now().await;
+            for answer in join_all((0..1000).map(|_| find(&jwks, "a"))).await {
+                assert_eq!(answer, Ok(()), "while the issuer is slow");
+            }
+            gate.add_permits(1);
+        };
+        let (unknown, ()) = tokio::join!(unknown, known);
+
+        assert!(unknown.iter().all(Result::is_ok));
+        assert_eq!(issuer.asked(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_key_is_no_verdict_while_the_issuer_is_down() {
         let issuer = Arc::new(Issuer::default());
         let jwks = jwks(&issuer);
         issuer.serve(&keys(&["a"]));

@@ -2,7 +2,8 @@
 //!
 //! A nonce is `base64url(step ‖ HMAC-SHA256(secret, label ‖ step ‖ tenant ‖ jkt)[..16])`, step
 //! being minutes since 1970 as 32 bits. Every instance with the secret accepts it; nobody else can
-//! make one, of this minute or of one to come.
+//! make one, of this minute or of one to come. The gate passes the epoch of the replay store with
+//! the tenant, so that nonces end when the store forgets which proofs were used.
 
 use aws_lc_rs::hmac;
 use chrono::{DateTime, Utc};

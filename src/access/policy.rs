@@ -2,92 +2,84 @@
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, de::IntoDeserializer};
+use serde::Deserialize;
 
-/// What can be allowed, one name a group of routes. Its text is what `policy.toml` writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
-#[repr(u8)]
-pub enum Scope {
-    #[serde(rename = "dashboard.read")]
-    DashboardRead,
-    #[serde(rename = "board.today")]
-    BoardToday,
-    #[serde(rename = "board.arrivals")]
-    BoardArrivals,
-    #[serde(rename = "board.departures")]
-    BoardDepartures,
-    #[serde(rename = "board.in-house")]
-    BoardInHouse,
-    #[serde(rename = "board.front-desk")]
-    BoardFrontDesk,
-    #[serde(rename = "board.housekeeping")]
-    BoardHousekeeping,
-    #[serde(rename = "board.maintenance")]
-    BoardMaintenance,
-    #[serde(rename = "ai.read")]
-    AiRead,
-    #[serde(rename = "ai.decide")]
-    AiDecide,
-    #[serde(rename = "alerts.read")]
-    AlertsRead,
-    #[serde(rename = "alerts.ack")]
-    AlertsAck,
-    #[serde(rename = "lock.issue")]
-    LockIssue,
-    #[serde(rename = "lock.revoke")]
-    LockRevoke,
-    #[serde(rename = "reservation.check-in")]
-    ReservationCheckIn,
-    #[serde(rename = "reservation.check-out")]
-    ReservationCheckOut,
-    #[serde(rename = "reservation.cancel")]
-    ReservationCancel,
-    #[serde(rename = "reservation.no-show")]
-    ReservationNoShow,
-    #[serde(rename = "reservation.assign-room")]
-    ReservationAssignRoom,
-    #[serde(rename = "reservation.extend-stay")]
-    ReservationExtendStay,
-    #[serde(rename = "folio.charge")]
-    FolioCharge,
-    #[serde(rename = "folio.payment")]
-    FolioPayment,
-    #[serde(rename = "folio.close")]
-    FolioClose,
-    #[serde(rename = "folio.refund")]
-    FolioRefund,
-    #[serde(rename = "housekeeping.start")]
-    HousekeepingStart,
-    #[serde(rename = "housekeeping.complete")]
-    HousekeepingComplete,
-    #[serde(rename = "housekeeping.inspect")]
-    HousekeepingInspect,
-    #[serde(rename = "housekeeping.room-status")]
-    HousekeepingRoomStatus,
-    #[serde(rename = "maintenance.create")]
-    MaintenanceCreate,
-    #[serde(rename = "maintenance.assign")]
-    MaintenanceAssign,
-    #[serde(rename = "maintenance.block")]
-    MaintenanceBlock,
-    #[serde(rename = "maintenance.resolve")]
-    MaintenanceResolve,
-    #[serde(rename = "maintenance.verify")]
-    MaintenanceVerify,
-    #[serde(rename = "audit.read")]
-    AuditRead,
+/// Declares the scopes and their names.
+macro_rules! scopes {
+    ($($variant:ident = $name:literal;)*) => {
+        /// What can be allowed, one name a group of routes. Its text is what `policy.toml` writes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+        #[serde(try_from = "String")]
+        #[repr(u8)]
+        pub enum Scope {
+            $($variant,)*
+        }
+
+        impl Scope {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+scopes! {
+    DashboardRead = "dashboard.read";
+    BoardToday = "board.today";
+    BoardArrivals = "board.arrivals";
+    BoardDepartures = "board.departures";
+    BoardInHouse = "board.in-house";
+    BoardFrontDesk = "board.front-desk";
+    BoardHousekeeping = "board.housekeeping";
+    BoardMaintenance = "board.maintenance";
+    AiRead = "ai.read";
+    AiDecide = "ai.decide";
+    AlertsRead = "alerts.read";
+    AlertsAck = "alerts.ack";
+    LockIssue = "lock.issue";
+    LockRevoke = "lock.revoke";
+    ReservationCheckIn = "reservation.check-in";
+    ReservationCheckOut = "reservation.check-out";
+    ReservationCancel = "reservation.cancel";
+    ReservationNoShow = "reservation.no-show";
+    ReservationAssignRoom = "reservation.assign-room";
+    ReservationExtendStay = "reservation.extend-stay";
+    FolioCharge = "folio.charge";
+    FolioPayment = "folio.payment";
+    FolioClose = "folio.close";
+    FolioRefund = "folio.refund";
+    HousekeepingStart = "housekeeping.start";
+    HousekeepingComplete = "housekeeping.complete";
+    HousekeepingInspect = "housekeeping.inspect";
+    HousekeepingRoomStatus = "housekeeping.room-status";
+    MaintenanceCreate = "maintenance.create";
+    MaintenanceAssign = "maintenance.assign";
+    MaintenanceBlock = "maintenance.block";
+    MaintenanceResolve = "maintenance.resolve";
+    MaintenanceVerify = "maintenance.verify";
+    AuditRead = "audit.read";
 }
 
 impl Scope {
     /// The scope of this name, as routes kept as data write it; `None` for any other text.
     pub fn named(name: &str) -> Option<Self> {
-        let deserializer: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
-            name.into_deserializer();
-        Self::deserialize(deserializer).ok()
+        Self::ALL.iter().copied().find(|scope| scope.name() == name)
     }
 
     const fn bit(self) -> u64 {
         1 << self as u8
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        Self::named(&name).ok_or_else(|| format!("no scope `{name}`"))
     }
 }
 

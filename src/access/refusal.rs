@@ -6,7 +6,9 @@ use http::StatusCode;
 
 use super::{
     dpop::{Algorithms, ProofError},
+    rate::Limited,
     token::{ClaimError, TokenError},
+    version_floor::VersionBlocked,
 };
 
 /// A request that may not enter. Nothing of it was done, and its proof was not used up unless the
@@ -55,6 +57,12 @@ pub enum Reason {
     HeaderInvalid(&'static str),
     #[error("not allowed")]
     ScopeDenied,
+    /// The device or its tenant asks too often.
+    #[error("too many requests")]
+    RateLimited(Limited),
+    /// The app is older than the oldest version that is let in.
+    #[error("app version too old")]
+    VersionBlocked(Box<VersionBlocked>),
     /// What is asked for is outside the caller's tenant or properties.
     #[error("not found")]
     NotFound,
@@ -79,6 +87,10 @@ impl Refusal {
         metrics::counter!("bff_backoffice_dpop_reject_total", "code" => code).increment(1);
         if matches!(self.reason, Reason::ProofReplayed) {
             metrics::counter!("bff_backoffice_dpop_replay_blocked_total").increment(1);
+        }
+        if let Reason::RateLimited(limited) = &self.reason {
+            let by = limited.limit.name();
+            metrics::counter!("bff_backoffice_rate_limited_total", "by" => by).increment(1);
         }
     }
 }
@@ -124,6 +136,8 @@ impl Reason {
             Self::SessionRevoked => "MELMASTOON.AUTH.SESSION_REVOKED",
             Self::HeaderInvalid(_) => "MELMASTOON.GENERAL.VALIDATION_FAILED",
             Self::ScopeDenied => "MELMASTOON.AUTH.SCOPE_DENIED",
+            Self::RateLimited(_) => "MELMASTOON.GENERAL.RATE_LIMITED",
+            Self::VersionBlocked(_) => "MELMASTOON.SYNC.VERSION_BLOCKED",
             Self::NotFound => "MELMASTOON.GENERAL.RESOURCE_NOT_FOUND",
             Self::Unavailable(_) => "MELMASTOON.BFF.DEPENDENCY_UNAVAILABLE",
         }
@@ -133,6 +147,8 @@ impl Reason {
         match self {
             Self::Malformed | Self::HeaderInvalid(_) => StatusCode::BAD_REQUEST,
             Self::ScopeDenied => StatusCode::FORBIDDEN,
+            Self::RateLimited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::VersionBlocked(_) => StatusCode::UPGRADE_REQUIRED,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::UNAUTHORIZED,
@@ -168,7 +184,13 @@ impl Reason {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::access::{
+        AppPlatform,
+        rate::{self, Limit},
+    };
 
     fn all() -> Vec<Reason> {
         vec![
@@ -187,6 +209,16 @@ mod tests {
             Reason::SessionRevoked,
             Reason::HeaderInvalid("X-Device-Id"),
             Reason::ScopeDenied,
+            Reason::RateLimited(Limited {
+                limit: Limit::Device,
+                retry_after: Duration::from_millis(20),
+                settings: rate::Settings::default(),
+            }),
+            Reason::VersionBlocked(Box::new(VersionBlocked {
+                platform: AppPlatform::Linux,
+                floor: semver::Version::new(2, 0, 0),
+                update_url: None,
+            })),
             Reason::NotFound,
             Reason::Unavailable("session tier"),
         ]
@@ -233,6 +265,8 @@ mod tests {
                 r#"401 MELMASTOON.AUTH.SESSION_REVOKED DPoP error="invalid_token", error_description="session has been revoked", algs="ES256""#,
                 "400 MELMASTOON.GENERAL.VALIDATION_FAILED ",
                 "403 MELMASTOON.AUTH.SCOPE_DENIED ",
+                "429 MELMASTOON.GENERAL.RATE_LIMITED ",
+                "426 MELMASTOON.SYNC.VERSION_BLOCKED ",
                 "404 MELMASTOON.GENERAL.RESOURCE_NOT_FOUND ",
                 "503 MELMASTOON.BFF.DEPENDENCY_UNAVAILABLE ",
             ]

@@ -1,7 +1,11 @@
 //! What access can be set to, with its bounds.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
+use events::TenantId;
 use secrecy::SecretString;
 use url::Url;
 
@@ -9,6 +13,7 @@ use super::{
     dpop::{Algorithms, InvalidBase, Window},
     jwks::Algorithm,
     nonce::{Nonces, ShortSecret},
+    rate,
 };
 
 /// A used proof is remembered for longer than its nonce lives (3 min) and clocks differ (1 min).
@@ -22,6 +27,9 @@ const FUTURE_MAX_BOUNDS: (Duration, Duration) = (Duration::from_secs(10), Durati
 pub struct Settings {
     /// Whose access tokens are accepted; at least one.
     pub issuers: Vec<Issuer>,
+    /// By `iss`: the tenants an issuer may speak for. One that is not here speaks for all: the
+    /// platform's own.
+    pub issuer_tenants: HashMap<String, HashSet<TenantId>>,
     /// The `aud` of this service.
     pub audience: String,
     /// Origins, with a path prefix if there is one, under which clients reach this service; each
@@ -48,6 +56,12 @@ pub struct Settings {
     pub replay_ttl: Duration,
     /// How long the session tier may take for one answer.
     pub store_timeout: Duration,
+    /// How many requests are let in.
+    pub rates: rate::Settings,
+    /// How often the document of flags is read.
+    pub flags_interval: Duration,
+    /// Where a desktop that is too old finds a newer version.
+    pub update_url: Option<Url>,
 }
 
 /// An issuer of access tokens.
@@ -93,6 +107,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             issuers: Vec::new(),
+            issuer_tenants: HashMap::new(),
             audience: String::new(),
             public_bases: vec![
                 "http://127.0.0.1:8083".to_owned(),
@@ -109,6 +124,9 @@ impl Default for Settings {
             session_ttl: Duration::from_hours(12),
             replay_ttl: Duration::from_mins(5),
             store_timeout: Duration::from_millis(50),
+            rates: rate::Settings::default(),
+            flags_interval: Duration::from_secs(30),
+            update_url: None,
         }
     }
 }

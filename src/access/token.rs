@@ -1,8 +1,13 @@
 //! Verifies access tokens (RFC 9068): signature by an issuer's key, then every claim, strictly.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
+use events::TenantId;
 use jsonwebtoken::Validation;
 use moka::sync::Cache;
 use serde::Deserialize;
@@ -18,7 +23,8 @@ use super::{
 pub const TOKEN_BYTES_MAX: usize = 4096;
 const HEADER_BYTES_MAX: usize = 1024;
 const KID_BYTES_MAX: usize = 128;
-/// For so long a token's signature is not checked again; its expiry is, each time.
+/// For so long a token's signature is not checked again; its expiry is, each time. A key that the
+/// issuer withdrew is believed this much longer.
 const CACHE_TTL: Duration = Duration::from_mins(1);
 const CACHE_MAX: u64 = 10_000;
 
@@ -35,6 +41,8 @@ pub enum TokenError {
     Key,
     #[error("invalid token signature")]
     Signature,
+    #[error("the issuer does not speak for the tenant")]
+    Tenant,
     #[error(transparent)]
     Claims(#[from] ClaimError),
     /// The issuer's keys cannot be had: says nothing about the token.
@@ -74,16 +82,31 @@ struct Header {
 /// Verifies tokens of the configured issuers; remembers good ones for a minute.
 pub struct TokenVerifier {
     issuers: HashMap<String, Arc<Jwks>>,
+    /// By `iss`; an issuer that is not here speaks for every tenant.
+    tenants: HashMap<String, HashSet<TenantId>>,
     rules: ClaimRules,
     /// By the token's SHA-256.
-    verified: Cache<[u8; 32], Arc<Claims>>,
+    verified: Cache<[u8; 32], Remembered>,
+}
+
+/// A token whose signature was good `at` a time of the service's clock.
+#[derive(Clone)]
+struct Remembered {
+    claims: Arc<Claims>,
+    at: DateTime<Utc>,
 }
 
 impl TokenVerifier {
     /// `issuers` by their exact `iss`.
     pub fn new(issuers: HashMap<String, Arc<Jwks>>, rules: ClaimRules) -> Self {
         let verified = Cache::builder().max_capacity(CACHE_MAX).time_to_live(CACHE_TTL).build();
-        Self { issuers, rules, verified }
+        Self { issuers, tenants: HashMap::new(), rules, verified }
+    }
+
+    /// Holds issuers, by their `iss`, to the tenants they may speak for.
+    #[must_use]
+    pub fn with_tenants(self, tenants: HashMap<String, HashSet<TenantId>>) -> Self {
+        Self { tenants, ..self }
     }
 
     /// Verifies one token against the time `now`. May wait for the issuer's keys (≤ 3 s).
@@ -99,14 +122,20 @@ impl TokenVerifier {
             return Err(TokenError::Malformed);
         }
         let hash = jws::sha256(token.as_bytes());
-        let claims = match self.verified.get(&hash) {
-            Some(claims) if is_expired(claims.expires_at, self.rules.leeway, now) => {
+        let is_fresh = |remembered: &Remembered| {
+            (now - remembered.at).to_std().is_ok_and(|age| age < CACHE_TTL)
+        };
+        let claims = match self.verified.get(&hash).filter(is_fresh) {
+            Some(Remembered { claims, .. })
+                if is_expired(claims.expires_at, self.rules.leeway, now) =>
+            {
                 return Err(ClaimError::Expired.into());
             }
-            Some(claims) => claims,
+            Some(Remembered { claims, .. }) => claims,
             None => {
                 let claims = Arc::new(self.verify_anew(token, now).await?);
-                self.verified.insert(hash, Arc::clone(&claims));
+                let remembered = Remembered { claims: Arc::clone(&claims), at: now };
+                self.verified.insert(hash, remembered);
                 claims
             }
         };
@@ -129,7 +158,12 @@ impl TokenVerifier {
             JwksError::Unavailable => TokenError::KeysUnavailable,
         })?;
         verify_signature(token, &key, algorithm)?;
-        Ok(claims.check(&self.rules, now)?)
+        let tenants = self.tenants.get(&claims.iss);
+        let claims = claims.check(&self.rules, now)?;
+        if tenants.is_some_and(|tenants| !tenants.contains(&claims.tenant_id)) {
+            return Err(TokenError::Tenant);
+        }
+        Ok(claims)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{fmt::Display, sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use backon::{ExponentialBuilder, Retryable};
 use futures::FutureExt;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio_util::task::TaskTracker;
 
@@ -14,10 +14,10 @@ use crate::{
     access::{self, Gate, jwks, membership},
     clock::SharedClock,
     commands::Resources,
-    config::{Config, Stores},
+    config::{Config, Limits, Stores},
     database,
     http::seal::Seal,
-    ledger::{self, Ledger, Pools, leaf, lint, personal::MasterKey},
+    ledger::{self, Ledger, Pools, leaf, personal::MasterKey},
     live::{self, CursorKeys, Hub},
     projector::{self, Builder},
     pubsub::{self, Pubsub},
@@ -62,6 +62,7 @@ pub async fn connect(
         pubsub(&config.foundation.stores),
     )?;
     let gate = gate(config, &secrets, &upstream, &session_tier, clock.clone())?;
+    gate.flags().refresh_or_report().await;
     let cursor_keys = cursor_keys(&secrets.live);
     let hub = Hub::start(
         session_tier.clone(),
@@ -111,12 +112,9 @@ pub async fn postgres(stores: &Stores) -> anyhow::Result<Pools> {
     let mut settings = database::Settings::new(stores.database_url.clone());
     settings.pool_max = stores.database_pool_max;
     let pools = Pools::connect(&settings).context("DATABASE_URL")?;
-    let defects = patiently("DATABASE_URL", || async {
-        let mut connection = pools.project().acquire().await?;
-        lint::defects(&mut connection).await
-    })
-    .await
-    .context("DATABASE_URL: Postgres cannot be used")?;
+    let defects = patiently("DATABASE_URL", || pools.isolation_defects())
+        .await
+        .context("DATABASE_URL: Postgres cannot be used")?;
     if !defects.is_empty() {
         bail!("the database does not keep tenants apart: {defects:?}");
     }
@@ -216,11 +214,23 @@ fn gate(
         },
         nonce_secret: Some(secrets.nonce.current.clone()),
         nonce_secret_previous: secrets.nonce.previous.clone(),
+        bearer_with_proof: tokens.bearer_with_proof,
         store_timeout: tokens.session_tier_timeout,
+        rates: rates(&config.limits),
+        flags_interval: config.limits.flags_interval,
+        update_url: config.limits.update_url.clone(),
         ..access::Settings::default()
     };
     let lookup = lookup(upstream.clone());
     Ok(Gate::new(&settings, &fetch(upstream.clone()), lookup, session_tier.shared(), clock)?)
+}
+
+fn rates(limits: &Limits) -> access::rate::Settings {
+    let quota = |per_second, burst| access::rate::Quota { per_second, burst };
+    access::rate::Settings {
+        device: quota(limits.per_device, limits.per_device_burst),
+        tenant: quota(limits.per_tenant, limits.per_tenant_burst),
+    }
 }
 
 /// How key sets are fetched.
@@ -262,8 +272,17 @@ fn cursor_keys(secret: &Rotating) -> CursorKeys {
 /// # Errors
 /// Never for a secret that was read: its hash has the length of a key.
 pub fn master_key(secrets: &Secrets) -> anyhow::Result<MasterKey> {
-    let key = Sha256::digest(secrets.personal_data.expose_secret());
+    let (id, key) = named(&secrets.personal_data.current);
+    let mut master_key = MasterKey::new(&id, &key)?;
+    if let Some(previous) = &secrets.personal_data.previous {
+        let (id, key) = named(previous);
+        master_key = master_key.with_previous(&id, &key)?;
+    }
+    Ok(master_key)
+}
+
+fn named(secret: &SecretString) -> (String, [u8; 32]) {
+    let key = Sha256::digest(secret.expose_secret());
     let id = Sha256::digest(key);
-    let id = leaf::hex(&id[..8]);
-    Ok(MasterKey::new(&id, &key)?)
+    (leaf::hex(&id[..8]), key.into())
 }

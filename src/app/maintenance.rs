@@ -15,7 +15,9 @@ use crate::{
     clock::{Clock, SharedClock, SystemClock},
     config::Foundation,
     ledger::{
-        self, Append, Ledger, NewEvent, Pools, StreamWrite, partitions, read,
+        self, Append, Ledger, NewEvent, Pools, StreamWrite,
+        idempotency::purge,
+        partitions, read,
         relay::{self, Relay},
     },
     projector,
@@ -161,6 +163,17 @@ pub async fn partitions(foundation: &Foundation) -> anyhow::Result<()> {
     let mut connection = pools.maintain().acquire().await?;
     let made = partitions::ensure(&mut connection).await.context("partitions")?;
     println!("{made} partitions made, {} periods ahead", partitions::AHEAD);
+    Ok(())
+}
+
+/// Forgets the answers of idempotency keys that are too old to be used.
+///
+/// # Errors
+/// When Postgres fails; batches deleted before stay deleted.
+pub async fn purge_idempotency(foundation: &Foundation) -> anyhow::Result<()> {
+    let pools = connect::postgres(&foundation.stores).await?;
+    let purged = purge::purge(pools.jobs()).await.context("purge-idempotency")?;
+    println!("{purged} answered keys forgotten");
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use crate::{
         revocation,
     },
     ledger::{
+        idempotency::purge,
         partitions,
         relay::{self, Relay},
     },
@@ -66,6 +67,7 @@ pub fn start(
     revoke(started, tracker, shutdown);
     forward(started, tracker, shutdown);
     partition(started, tracker, shutdown);
+    forget(started, tracker, shutdown);
 }
 
 fn publish(
@@ -151,6 +153,14 @@ fn partition(started: &Started, tracker: &TaskTracker, shutdown: &CancellationTo
             }
             Ok::<(), sqlx::Error>(())
         }
+    });
+}
+
+fn forget(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
+    let pools = started.app.pools().clone();
+    supervise("purge-idempotency", tracker, shutdown, move |shutdown| {
+        let pools = pools.clone();
+        async move { purge::run(pools.jobs(), &shutdown).await }
     });
 }
 

@@ -247,9 +247,7 @@ fn answer(standing: &Standing, forwarded: bool) -> StoredResponse {
         acknowledged_by: standing.by.clone(),
         forwarded,
     };
-    StoredResponse {
-        status: 200,
-        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-        body: serde_json::to_vec(&body).expect("an acknowledgment has string keys only"),
-    }
+    let headers = [("content-type".to_owned(), "application/json".to_owned())];
+    let body = serde_json::to_vec(&body).expect("an acknowledgment has string keys only");
+    StoredResponse::new(200, headers, body)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 use ulid::Ulid;
 
 use super::{Actor, CommandError, Resources};
@@ -32,12 +32,10 @@ pub enum Known {
 }
 
 impl KeyedRequest {
-    /// A request as it comes in: `route` names method and path, `body` is its parsed JSON.
+    /// A request as it comes in: `route` names method, path and query, `body` is its parsed JSON.
     pub fn new(resources: &Resources, actor: &Actor, key: Ulid, route: &str, body: &Value) -> Self {
         let caller = &actor.caller;
-        // Parsed and written again: member order and white space do not make another request.
-        let body =
-            serde_json_canonicalizer::to_vec(body).expect("a parsed JSON document can be written");
+        let body = canonical(body);
         let fingerprint = resources.secrets.peppered(
             "idempotency-fingerprint",
             &[
@@ -107,6 +105,64 @@ impl KeyedRequest {
                 Ok(Some(Known::Resumed(Self { attempt, ..self.clone() })))
             }
             _ => Err(CommandError::InProgress),
+        }
+    }
+}
+
+/// The largest integer up to which every one is a number of its own in JavaScript.
+const EXACT_MAX: u64 = (1 << 53) - 1;
+
+/// Parsed and written again: member order, white space and the spelling of a number do not make
+/// another request. Unicode is left as it is: what looks alike need not be the same.
+fn canonical(body: &Value) -> Vec<u8> {
+    serde_json_canonicalizer::to_vec(&exact(body)).expect("a parsed JSON document can be written")
+}
+
+/// RFC 8785 knows doubles only, and would take two large integers for one. They are written out,
+/// behind a character that no text of a request can hold.
+fn exact(value: &Value) -> Value {
+    match value {
+        Value::Number(number) if is_beyond_doubles(number) => format!("\0{number}").into(),
+        Value::Array(items) => items.iter().map(exact).collect(),
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| (name.clone(), exact(value))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+fn is_beyond_doubles(number: &Number) -> bool {
+    let magnitude = number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs));
+    magnitude.is_some_and(|magnitude| EXACT_MAX < magnitude)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn id_12_one_document_has_one_canonical_form_however_it_is_written() {
+        for (one, other, same) in [
+            (r#"{"a":1,"b":[true,null]}"#, "{ \"b\" : [true, null],\n\"a\":1 }", true),
+            (r#"{"a":1}"#, r#"{"a":1.0}"#, true),
+            (r#"{"a":100}"#, r#"{"a":1e2}"#, true),
+            (r#"{"a":0.5}"#, r#"{"a":5e-1}"#, true),
+            (r#"{"a":"x/y"}"#, r#"{"a":"\u0078\/y"}"#, true),
+            (r#"{"a":"\u00e9"}"#, r#"{"a":"e\u0301"}"#, false),
+            (r#"{"a":1}"#, r#"{"a":"1"}"#, false),
+            (r#"{"a":null}"#, "{}", false),
+            (r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#, false),
+            (r#"{"a":9007199254740993}"#, r#"{"a":9007199254740992}"#, false),
+            (r#"{"a":-9007199254740993}"#, r#"{"a":-9007199254740992}"#, false),
+            (
+                r#"{"a":[{"b":18446744073709551615}]}"#,
+                r#"{"a":[{"b":18446744073709551614}]}"#,
+                false,
+            ),
+            (r#"{"a":9007199254740991}"#, r#"{"a":9007199254740991.0}"#, true),
+        ] {
+            let form = |text: &str| canonical(&serde_json::from_str(text).unwrap());
+            assert_eq!(form(one) == form(other), same, "{one} and {other}");
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Reads the settings variable by variable and remembers every mistake.
 
-use std::{fmt::Display, net::SocketAddr, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{
+    fmt::Display, net::SocketAddr, num::NonZeroU32, ops::RangeInclusive, str::FromStr,
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use url::Url;
 
-use super::{ConfigError, Foundation, Server, Stores, Tokens, Upstreams};
+use super::{ConfigError, Foundation, Limits, Server, Stores, Tokens, Upstreams};
 use crate::access::dpop::Algorithms;
 
 pub(super) const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
@@ -31,6 +34,7 @@ impl Reader {
         let admin_listen =
             self.or("BACKOFFICE_ADMIN_LISTEN", SocketAddr::from(([127, 0, 0, 1], 9083)));
         let public_bases = self.urls("BACKOFFICE_PUBLIC_BASES");
+        let cors_origins = self.origins("BACKOFFICE_CORS_ORIGINS");
         let connections_max = self.or("CONNECTIONS_MAX", 4096);
         let connections_per_address_max = self.or("CONNECTIONS_PER_ADDRESS_MAX", 100);
         let drain = self.duration("BACKOFFICE_DRAIN", seconds(8), seconds(1)..=seconds(60));
@@ -38,6 +42,7 @@ impl Reader {
             listen,
             admin_listen,
             public_bases: public_bases?,
+            cors_origins,
             connections_max,
             connections_per_address_max,
             drain,
@@ -78,6 +83,10 @@ impl Reader {
         if !matches!(nonce.as_str(), "required" | "off") {
             self.mistakes.push("DPOP_NONCE: `required` or `off`".to_owned());
         }
+        let bearer = self.or("DPOP_BEARER", "off".to_owned());
+        if !matches!(bearer.as_str(), "on" | "off") {
+            self.mistakes.push("DPOP_BEARER: `on` or `off`".to_owned());
+        }
         let proof_age_max = self.duration("DPOP_MAX_AGE", seconds(60), seconds(10)..=seconds(300));
         let proof_future_max = self.duration("DPOP_FUTURE", seconds(15), seconds(10)..=seconds(59));
         let proof_algorithms = self.or("DPOP_ALGORITHMS", Algorithms::default());
@@ -89,11 +98,25 @@ impl Reader {
             jwks_url: jwks_url?,
             audience,
             nonce_required: nonce != "off",
+            bearer_with_proof: bearer == "on",
             proof_age_max,
             proof_future_max,
             proof_algorithms,
             session_tier_timeout,
         })
+    }
+
+    pub(super) fn limits(&mut self) -> Limits {
+        let requests = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        let interval = Duration::from_millis(100)..=seconds(300);
+        Limits {
+            per_device: self.or("RATE_PER_DEVICE", requests(50)),
+            per_device_burst: self.or("RATE_PER_DEVICE_BURST", requests(100)),
+            per_tenant: self.or("RATE_PER_TENANT", requests(1000)),
+            per_tenant_burst: self.or("RATE_PER_TENANT_BURST", requests(1000)),
+            flags_interval: self.duration("FLAGS_INTERVAL", seconds(30), interval),
+            update_url: self.optional("DESKTOP_UPDATE_URL"),
+        }
     }
 
     pub(super) fn upstreams(&mut self) -> Upstreams {
@@ -157,6 +180,29 @@ impl Reader {
         let text = self.required::<String>(name)?;
         text.split(',').map(|url| self.parsed(name, url.trim())).collect()
     }
+
+    /// Web origins as browsers send them. No pattern: what may read answers is said word by word.
+    fn origins(&mut self, name: &str) -> Vec<String> {
+        let text = self.text(name).unwrap_or_default();
+        let origins: Vec<String> =
+            text.split(',').map(|it| it.trim().to_owned()).filter(|it| !it.is_empty()).collect();
+        for origin in origins.iter().filter(|origin| !is_origin(origin)) {
+            self.mistakes
+                .push(format!("{name}: {origin} is not an origin such as app://backoffice"));
+        }
+        origins
+    }
+}
+
+/// Scheme and host, in lower case as browsers send them, perhaps a port; nothing else.
+fn is_origin(text: &str) -> bool {
+    let is_plain = |byte: u8| {
+        byte.is_ascii_lowercase()
+            || byte.is_ascii_digit()
+            || matches!(byte, b'.' | b'-' | b':' | b'[' | b']')
+    };
+    text.split_once("://").is_some_and(|(_, host)| host.bytes().all(is_plain))
+        && Url::parse(text).is_ok_and(|url| url.has_host())
 }
 
 const fn seconds(seconds: u64) -> Duration {

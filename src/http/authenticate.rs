@@ -2,15 +2,17 @@
 //! opened where there is none.
 
 use axum::{
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, header, request::Parts};
 
-use super::{codes::Code, problem::Problem, request_context::RequestContext};
+use super::{
+    codes::Code, problem::Problem, rate_limit, request_context::RequestContext, requirements,
+};
 use crate::{
-    access::{AccessRequest, Admission, Caller, Reason, Refusal},
+    access::{AccessRequest, Admission, Caller, Reason, Refusal, rate::Standings},
     app::App,
     commands::{CommandError, open_session},
 };
@@ -29,35 +31,55 @@ pub async fn layer(
 ) -> Result<Response, Problem> {
     // A body cannot be shared between threads, so only what comes before it is lent out.
     let (parts, body) = request.into_parts();
-    let caller = enter(&app, &context, &parts).await?;
-    let mut request = Request::from_parts(parts, body);
+    let (caller, standings) = enter(&app, &context, &parts).await?;
     if let Some(locale) = &caller.locale {
         context.prefer_locale(locale);
     }
     let nonce = caller.fresh_nonce.clone();
-    request.extensions_mut().insert(caller);
-    let mut response = next.run(request).await;
+    let mut response = match may_enter(&caller, &parts) {
+        Ok(()) => {
+            let mut request = Request::from_parts(parts, body);
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    };
+    rate_limit::tell(response.headers_mut(), &standings);
     if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::from_str(&nonce).ok()) {
         response.headers_mut().insert(DPOP_NONCE, nonce);
     }
     Ok(response)
 }
 
-async fn enter(app: &App, context: &RequestContext, request: &Parts) -> Result<Caller, Problem> {
+/// The table of requirements, for the route that the router has found.
+fn may_enter(caller: &Caller, parts: &Parts) -> Result<(), Problem> {
+    let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let named = requirements::named_properties(parts.uri.query(), &parts.headers)?;
+    requirements::check(caller, (&parts.method, route), &named)
+}
+
+async fn enter(
+    app: &App,
+    context: &RequestContext,
+    request: &Parts,
+) -> Result<(Caller, Standings), Problem> {
     let access_request = AccessRequest {
         method: &request.method,
         raw_path: context.path(),
         query: request.uri.query(),
         headers: &request.headers,
     };
-    match app.gate().admit(&access_request).await.map_err(problem)? {
-        Admission::Known(caller) => Ok(caller),
+    let (admission, standings) =
+        app.gate().admit_counted(&access_request).await.map_err(problem)?;
+    let caller = match admission {
+        Admission::Known(caller) => caller,
         Admission::Opening(pending) => {
             open_session::run(app.commands(), app.sessions(), pending, context.request_id())
                 .await
-                .map_err(command_problem)
+                .map_err(command_problem)?
         }
-    }
+    };
+    Ok((caller, standings))
 }
 
 /// A refusal as clients see it.
@@ -75,8 +97,18 @@ pub fn problem(refusal: Refusal) -> Problem {
     if let Some(nonce) = nonce.and_then(|nonce| HeaderValue::from_str(&nonce).ok()) {
         problem = problem.header(DPOP_NONCE, nonce);
     }
-    if let Reason::Unavailable(_) = &reason {
-        problem = problem.retry_after(std::time::Duration::from_secs(1));
+    match &reason {
+        Reason::Unavailable(_) => {
+            problem = problem.retry_after(std::time::Duration::from_secs(1));
+        }
+        Reason::RateLimited(limited) => {
+            problem = problem.retry_after(limited.retry_after);
+            for (name, value) in rate_limit::headers_of(limited) {
+                problem = problem.header(name, value);
+            }
+        }
+        Reason::VersionBlocked(blocked) => problem = problem.upgrade(blocked.as_ref().into()),
+        _ => (),
     }
     problem.cause(reason)
 }

@@ -27,6 +27,8 @@ pub struct Session {
     pub stands: Arc<dyn Fn() -> BoxFuture<'static, Option<bool>> + Send + Sync>,
     /// A nonce for the desktop's next proof, where nonces are required.
     pub nonce: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+    /// Comes when the desktop has become too old, with what it is told then.
+    pub version_blocked: BoxFuture<'static, Value>,
     /// When the access token ends.
     pub expires_at: Instant,
     /// Members of the `hello` event.
@@ -39,6 +41,7 @@ enum Next {
     Heartbeat,
     Reauth,
     Expired,
+    VersionBlocked(Value),
     Lived,
 }
 
@@ -98,6 +101,7 @@ impl State {
             () = tokio::time::sleep_until(self.session.expires_at) => Next::Expired,
             () = tokio::time::sleep_until(reauth_at), if self.reauth_at.is_some() => Next::Reauth,
             () = tokio::time::sleep_until(self.lives_until) => Next::Lived,
+            told = &mut self.session.version_blocked => Next::VersionBlocked(told),
             _ = self.heartbeat.tick() => Next::Heartbeat,
             item = self.subscription.next() => Next::Heard(item),
         }
@@ -123,6 +127,7 @@ impl State {
                 self.reauth_at = None;
                 session_frame("reauth", self.with_nonce(), None)
             }
+            Next::VersionBlocked(told) => self.end("version-blocked", told),
             Next::Expired => {
                 let nonce = self.with_nonce();
                 self.end("reauth", nonce)

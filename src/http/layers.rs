@@ -28,6 +28,8 @@ use super::{
 };
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// Second belt for a cache that stores in spite of `no-store`.
+const VARY_BY_CALLER: HeaderValue = HeaderValue::from_static("authorization");
 const NO_SNIFF: (HeaderName, HeaderValue) =
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 /// Below the base path: streams and long polls, which bound themselves.
@@ -89,7 +91,7 @@ async fn name(mut request: Request, next: Next) -> Response {
         problem.log(&context);
         let bare = response;
         response = problem.render(&context);
-        keep_allowed_methods(&bare, &mut response);
+        keep_headers(&bare, &mut response);
     }
     let headers = response.headers_mut();
     context.echo(headers);
@@ -97,6 +99,7 @@ async fn name(mut request: Request, next: Next) -> Response {
     if !is_cacheable(headers) {
         headers.insert(header::CACHE_CONTROL, NO_STORE);
     }
+    headers.append(header::VARY, VARY_BY_CALLER);
     account(&context, method, response.status().as_u16(), started);
     if let Some(Marker(problem)) = marker {
         let code = if problem.passed.is_some() { "UPSTREAM" } else { problem.code.row().name };
@@ -107,10 +110,13 @@ async fn name(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// The router names the methods of a path on the answer it makes for a wrong one.
-fn keep_allowed_methods(bare: &Response, rendered: &mut Response) {
-    if let Some(allowed) = bare.headers().get(header::ALLOW) {
-        rendered.headers_mut().insert(header::ALLOW, allowed.clone());
+/// What inner layers put on an answer belongs to the problem as well: a nonce, what is left of a
+/// rate, and the methods of a path, which the router names on the answer it makes for a wrong one.
+fn keep_headers(bare: &Response, rendered: &mut Response) {
+    for (name, value) in bare.headers() {
+        if *name != header::CONTENT_LENGTH {
+            rendered.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use super::{
     messages,
     request_context::RequestContext,
 };
+use crate::access::version_floor::VersionBlocked;
 
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -32,6 +33,8 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
     /// `WWW-Authenticate`, `DPoP-Nonce`, `Allow` …
     pub headers: Box<HeaderMap>,
+    /// What a desktop that is too old needs to know.
+    pub upgrade: Option<Upgrade>,
     /// An upstream's own refusal, which replaces code and status.
     pub passed: Option<Box<Passed>>,
     /// Logged once with its whole chain, never shown.
@@ -47,6 +50,15 @@ pub struct Passed {
     /// `MELMASTOON.<DOMAIN>.<CODE>`.
     pub code: String,
     pub title: Option<String>,
+}
+
+/// Which version a desktop has to have, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Upgrade {
+    /// The oldest version that is let in on this platform.
+    pub version_floor: String,
+    pub update_url: Option<String>,
 }
 
 /// What is wrong with one member of the request.
@@ -93,6 +105,21 @@ pub struct Document {
     pub source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runbook: Option<String>,
+    /// With `SYNC.VERSION_BLOCKED`: the oldest version that is let in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version_floor: Option<String>,
+    /// With `SYNC.VERSION_BLOCKED`: where newer versions are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_url: Option<String>,
+}
+
+impl From<&VersionBlocked> for Upgrade {
+    fn from(blocked: &VersionBlocked) -> Self {
+        Self {
+            version_floor: blocked.floor.to_string(),
+            update_url: blocked.update_url.as_ref().map(ToString::to_string),
+        }
+    }
 }
 
 /// Carries a problem through the layers.
@@ -107,6 +134,7 @@ impl Problem {
             errors: Vec::new(),
             retry_after: None,
             headers: Box::default(),
+            upgrade: None,
             passed: None,
             cause: None,
         }
@@ -135,6 +163,12 @@ impl Problem {
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
+        self
+    }
+
+    #[must_use]
+    pub fn upgrade(mut self, upgrade: Upgrade) -> Self {
+        self.upgrade = Some(upgrade);
         self
     }
 
@@ -184,6 +218,8 @@ impl Problem {
             source: self.passed.as_ref().map(|passed| passed.source.to_owned()),
             runbook: (self.code == Code::ResourceNotFound && self.passed.is_none())
                 .then(|| "general/resource-not-found".to_owned()),
+            version_floor: self.upgrade.as_ref().map(|it| it.version_floor.clone()),
+            update_url: self.upgrade.as_ref().and_then(|it| it.update_url.clone()),
             code,
         }
     }

@@ -5,6 +5,7 @@ pub mod get_bootstrap;
 pub mod get_live;
 pub mod get_live_poll;
 pub mod post_alert_acknowledge;
+pub mod post_auth_mfa_step_up;
 
 use axum::{Router, middleware, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -18,6 +19,7 @@ fn authenticated() -> OpenApiRouter<App> {
         .routes(routes!(get_bootstrap::handle))
         .routes(routes!(get_alerts::handle))
         .routes(routes!(post_alert_acknowledge::handle))
+        .routes(routes!(post_auth_mfa_step_up::handle))
         .routes(routes!(get_live_poll::handle))
         .routes(routes!(get_live::handle))
         .route("/sse/stream", get(get_live::handle))

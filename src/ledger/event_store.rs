@@ -26,6 +26,8 @@ pub struct TenantStore<A> {
     subject: Option<OperatorId>,
     /// Goes with the next commit.
     claim: Arc<Mutex<Option<ClaimWrite>>>,
+    /// To other streams; they go with the next commit as well.
+    companions: Arc<Mutex<Vec<StreamWrite>>>,
     receipt: Arc<Mutex<Option<Receipt>>>,
     /// As the last commit left it: the next command of the request need not read the stream again.
     committed: Arc<Mutex<Option<TenantContext<A>>>>,
@@ -42,6 +44,7 @@ impl<A> Clone for TenantStore<A> {
             metadata: self.metadata.clone(),
             subject: self.subject.clone(),
             claim: Arc::clone(&self.claim),
+            companions: Arc::clone(&self.companions),
             receipt: Arc::clone(&self.receipt),
             committed: Arc::clone(&self.committed),
             presumes_new: self.presumes_new,
@@ -66,6 +69,7 @@ impl<A> TenantStore<A> {
             subject: metadata.operator_id.clone(),
             metadata,
             claim: Arc::default(),
+            companions: Arc::default(),
             receipt: Arc::default(),
             committed: Arc::default(),
             presumes_new: false,
@@ -87,6 +91,14 @@ impl<A> TenantStore<A> {
         self
     }
 
+    /// Lets the next commit write to other streams too, all or nothing; a conflict there is one of
+    /// the command.
+    #[must_use]
+    pub fn with_writes(self, writes: Vec<StreamWrite>) -> Self {
+        *self.companions.lock().unwrap_or_else(PoisonError::into_inner) = writes;
+        self
+    }
+
     /// Where the last commit's events stand; `None` before there was one.
     pub fn receipt(&self) -> Option<Receipt> {
         self.receipt.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -96,7 +108,12 @@ impl<A> TenantStore<A> {
         self.claim.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    async fn append(&self, writes: Vec<StreamWrite>) -> Result<Receipt, AppendError> {
+    fn take_companions(&self) -> Vec<StreamWrite> {
+        std::mem::take(&mut self.companions.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn append(&self, mut writes: Vec<StreamWrite>) -> Result<Receipt, AppendError> {
+        writes.append(&mut self.take_companions());
         let receipt = self
             .ledger
             .append(Append {

@@ -1,13 +1,19 @@
 //! Table `idempotency`: what a client's `X-Idempotency-Key` stands for. Reads are from the primary:
 //! a stale miss would run a command twice.
 
+pub mod purge;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::{DeviceId, OperatorId, TenantId};
 use ulid::Ulid;
 
-use super::{ReadError, pools::Pools};
+use super::{
+    ReadError,
+    personal::{MasterKey, answer},
+    pools::Pools,
+};
 
 /// One key of one device; another tenant or device may use the same ULID.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,16 +57,46 @@ impl ClaimWrite {
             | Self::StartAndComplete { key, .. } => key,
         }
     }
+
+    /// The answer that the claim is completed with, if it is.
+    pub(super) fn response_mut(&mut self) -> Option<&mut StoredResponse> {
+        match self {
+            Self::Start { .. } => None,
+            Self::Complete { response, .. } | Self::StartAndComplete { response, .. } => {
+                Some(response)
+            }
+        }
+    }
 }
+
+/// Headers that a repetition is answered with too; every other one is made anew or left out.
+const HEADERS_KEPT: [&str; 4] = ["content-type", "content-language", "location", "etag"];
 
 /// The answer that every repetition gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredResponse {
     /// HTTP status, 100–599.
     pub status: u16,
-    /// Those worth repeating: content type, location, entity tag.
+    /// Those worth repeating: content type and language, location, entity tag.
     pub headers: Vec<(String, String)>,
+    /// Sealed in the table, in the clear here.
     pub body: Vec<u8>,
+}
+
+impl StoredResponse {
+    /// Keeps of `headers` those worth repeating; names in any case.
+    pub fn new(
+        status: u16,
+        headers: impl IntoIterator<Item = (String, String)>,
+        body: Vec<u8>,
+    ) -> Self {
+        let headers = headers
+            .into_iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), value))
+            .filter(|(name, _)| HEADERS_KEPT.contains(&name.as_str()))
+            .collect();
+        Self { status, headers, body }
+    }
 }
 
 /// How far the command behind a key has come.
@@ -86,53 +122,66 @@ pub struct ClaimRow {
     pub response: Option<StoredResponse>,
 }
 
-pub(super) async fn read(pools: &Pools, claim: &ClaimKey) -> Result<Option<ClaimRow>, ReadError> {
+pub(super) async fn read(
+    pools: &Pools,
+    master_key: &MasterKey,
+    claim: &ClaimKey,
+) -> Result<Option<ClaimRow>, ReadError> {
     let mut transaction = pools.begin(&claim.tenant_id).await?;
     let row = sqlx::query!(
         r#"
         select
-            operator_id,
-            fingerprint,
-            state,
-            lease_until < clock_timestamp() as "lease_expired!",
-            attempt,
-            created_at,
+            server.is_standby as "is_standby!",
+            operator_id as "operator_id?",
+            fingerprint as "fingerprint?",
+            state as "state?",
+            lease_until < clock_timestamp() as lease_expired,
+            attempt as "attempt?",
+            created_at as "created_at?",
             status,
             headers::text as headers,
             body
-        from idempotency
-        where tenant_id = $1 and device_id = $2 and key = $3
+        from (select pg_is_in_recovery() as is_standby) server
+        left join idempotency on tenant_id = $1 and device_id = $2 and key = $3
         "#,
         claim.tenant_id.as_str(),
         claim.device_id.as_str(),
         claim.key.to_string(),
     )
-    .fetch_optional(&mut *transaction)
+    .fetch_one(&mut *transaction)
     .await?;
     transaction.commit().await?;
-    let Some(row) = row else { return Ok(None) };
+    if row.is_standby {
+        return Err(ReadError::Standby);
+    }
+    let Some(operator_id) = row.operator_id else { return Ok(None) };
 
     let corrupt = |what: &'static str| ReadError::CorruptClaim { key: claim.key, what };
     let response = match (row.status, row.headers, row.body) {
-        (Some(status), Some(headers), Some(body)) => Some(StoredResponse {
-            status: status.try_into().map_err(|_| corrupt("status"))?,
-            headers: serde_json::from_str(&headers).map_err(|_| corrupt("headers"))?,
-            body,
-        }),
+        (Some(status), Some(headers), Some(body)) => {
+            let sealed = StoredResponse {
+                status: status.try_into().map_err(|_| corrupt("status"))?,
+                headers: serde_json::from_str(&headers).map_err(|_| corrupt("headers"))?,
+                body,
+            };
+            let opened = answer::open(master_key, claim, sealed);
+            Some(opened.map_err(|source| ReadError::Answer { key: claim.key, source })?)
+        }
         _ => None,
     };
+    let fingerprint = row.fingerprint.and_then(|fingerprint| fingerprint.try_into().ok());
     Ok(Some(ClaimRow {
-        operator_id: row.operator_id.parse().map_err(|_| corrupt("operator_id"))?,
-        fingerprint: row.fingerprint.try_into().map_err(|_| corrupt("fingerprint"))?,
-        state: match row.state.as_str() {
-            "in_progress" => ClaimState::InProgress,
-            "completed" => ClaimState::Completed,
-            "unknown" => ClaimState::Unknown,
+        operator_id: operator_id.parse().map_err(|_| corrupt("operator_id"))?,
+        fingerprint: fingerprint.ok_or_else(|| corrupt("fingerprint"))?,
+        state: match row.state.as_deref() {
+            Some("in_progress") => ClaimState::InProgress,
+            Some("completed") => ClaimState::Completed,
+            Some("unknown") => ClaimState::Unknown,
             _ => return Err(corrupt("state")),
         },
-        lease_expired: row.lease_expired,
-        attempt: row.attempt,
-        created_at: row.created_at,
+        lease_expired: row.lease_expired.ok_or_else(|| corrupt("lease_until"))?,
+        attempt: row.attempt.ok_or_else(|| corrupt("attempt"))?,
+        created_at: row.created_at.ok_or_else(|| corrupt("created_at"))?,
         response,
     }))
 }
@@ -168,4 +217,32 @@ pub(super) async fn take_over(
     .await?;
     transaction.commit().await?;
     Ok(attempt)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn id_41_only_headers_worth_repeating_are_kept() {
+        let header = |name: &str| (name.to_owned(), format!("value of {name}"));
+        let named = [
+            "Content-Type",
+            "content-language",
+            "Location",
+            "ETag",
+            "Date",
+            "DPoP-Nonce",
+            "traceparent",
+            "x-request-id",
+            "Set-Cookie",
+            "WWW-Authenticate",
+            "X-Ledger-Position",
+        ];
+        let response = StoredResponse::new(201, named.map(header), b"{}".to_vec());
+
+        let names: Vec<&str> = response.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["content-type", "content-language", "location", "etag"]);
+        assert_eq!(response.headers[3].1, "value of ETag");
+    }
 }

@@ -1,6 +1,7 @@
 //! Personal fields: ciphertext under a key a person, so that deleting the key erases them and
 //! leaves every proof valid.
 
+pub(super) mod answer;
 mod master_key;
 
 use std::{sync::Arc, time::Duration};
@@ -28,8 +29,8 @@ pub const ERASURE_DELAY_MAX: Duration = Duration::from_mins(1);
 pub enum PersonalError {
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
-    /// Tampered with, or moved here from another event.
-    #[error("the ciphertext does not belong to this event")]
+    /// Tampered with, or moved here from another event or claim.
+    #[error("the ciphertext does not belong here")]
     Forged,
     #[error("the master key {0} is not known here")]
     UnknownMasterKey(String),
@@ -101,6 +102,10 @@ impl Keyring {
         let unwrapped =
             Cache::builder().max_capacity(CACHED_KEYS_MAX).time_to_live(ERASURE_DELAY_MAX).build();
         Self { master_key, unwrapped }
+    }
+
+    pub fn master_key(&self) -> &MasterKey {
+        &self.master_key
     }
 
     /// The key, if this instance has it unwrapped.

@@ -9,6 +9,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+use super::lint::{self, Defect};
 use crate::database::{Role, Settings};
 
 /// The pools of one instance. Cheap to clone; connections are opened when they are first needed.
@@ -58,6 +59,18 @@ impl Pools {
             .fetch_one(&mut *transaction)
             .await?;
         Ok(TenantTransaction(transaction))
+    }
+
+    /// What would let one tenant see or change what is another's: defects of the schema, and tables
+    /// whose policies do not hold the role of requests.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn isolation_defects(&self) -> Result<Vec<Defect>, sqlx::Error> {
+        let mut connection = self.app.acquire().await?;
+        let mut defects = lint::defects(&mut connection).await?;
+        defects.extend(lint::unheld(&mut connection).await?);
+        Ok(defects)
     }
 
     pub(super) fn append(&self) -> &PgPool {

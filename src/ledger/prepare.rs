@@ -10,7 +10,7 @@ use super::{
     append::{Append, AppendError, NewEvent, StreamWrite},
     idempotency::ClaimWrite,
     leaf::{Halves, Leaf, hex_sha256},
-    personal::{Keyring, PersonalError, Place},
+    personal::{Keyring, PersonalError, Place, answer},
     pools::Pools,
 };
 
@@ -61,7 +61,10 @@ pub(super) async fn prepare(
     keyring: &Keyring,
 ) -> Result<Prepared, AppendError> {
     check(&append)?;
-    let Append { tenant_id, writes, claim, metadata } = append;
+    let Append { tenant_id, writes, mut claim, metadata } = append;
+    if let Some(claim) = &mut claim {
+        seal_answer(claim, keyring)?;
+    }
     let metadata = canonical(&metadata)?;
     let mut prepared = Prepared {
         tenant_id,
@@ -163,6 +166,15 @@ fn prepare_event(
         occurred_at,
         leaf,
     })
+}
+
+/// What the claim is completed with is stored sealed.
+fn seal_answer(claim: &mut ClaimWrite, keyring: &Keyring) -> Result<(), AppendError> {
+    let key = claim.key().clone();
+    if let Some(response) = claim.response_mut() {
+        response.body = answer::seal(keyring.master_key(), &key, response)?;
+    }
+    Ok(())
 }
 
 async fn seal(

@@ -44,6 +44,11 @@ pub enum ReadError {
     Personal { event_id: String, source: PersonalError },
     #[error("claim {key} has no {what}")]
     CorruptClaim { key: Ulid, what: &'static str },
+    #[error("the answer of claim {key} cannot be opened")]
+    Answer { key: Ulid, source: PersonalError },
+    /// What a standby does not know yet would be done a second time.
+    #[error("a standby was asked for a claim")]
+    Standby,
 }
 
 /// What is wrong with an event of a stream.

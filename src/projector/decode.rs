@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use events::{
     Ledger, TenantId,
     ledger::{
-        alert_acknowledgment::AlertAcknowledgmentEvent, operator_session::OperatorSessionEvent,
-        system::SystemEvent,
+        alert_acknowledgment::AlertAcknowledgmentEvent, mfa_attestation,
+        operator_session::OperatorSessionEvent, system::SystemEvent,
     },
     upcast::upcast,
     upstream::UpstreamEvent,
@@ -46,6 +46,8 @@ fn ledger_event(row: &EventRow) -> anyhow::Result<Option<FactEvent>> {
         Some(Ledger::AlertAck) => {
             Some(FactEvent::AlertAcknowledgment(tagged::<AlertAcknowledgmentEvent>(kind, &data)?))
         }
+        // Step-ups share the ledger of sessions, and no view is made from them.
+        Some(Ledger::Session) if kind.starts_with(mfa_attestation::KIND_PREFIX) => None,
         Some(Ledger::Session) => {
             Some(FactEvent::OperatorSession(tagged::<OperatorSessionEvent>(kind, &data)?))
         }

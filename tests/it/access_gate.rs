@@ -1,27 +1,21 @@
-//! The whole gate over the real session tier: order, replay, fences, sessions, failures.
+//! The whole gate over the real session tier: roles, fences, sessions.
 
 use std::{sync::Arc, time::Duration};
 
-use backoffice::access::{
-    AccessRequest, Admission, NonceMode, Reason, Settings, dpop::Algorithms, fence, policy::Scope,
-};
-use chrono::TimeDelta;
+use backoffice::access::{AccessRequest, Admission, Reason, fence, policy::Scope};
 use http::Method;
 use redis::AsyncCommands;
 use serde_json::json;
-use tokio::{net::TcpListener, sync::Barrier, task::JoinSet, time::Instant};
+use tokio::{sync::Barrier, task::JoinSet, time::Instant};
 use ulid::Ulid;
 
 use crate::{
-    access_keys::{TestKey, with, without},
+    access_keys::{with, without},
     access_world::{
-        Setup, World, code, failing_fetch, failing_lookup, known, member, opening, reason, set,
-        settings, stranger,
+        Setup, World, code, failing_lookup, known, member, opening, reason, set, stranger,
     },
 };
 
-const REPLAYED: &str = "MELMASTOON.AUTH.PROOF_REPLAYED";
-const INVALID: &str = "MELMASTOON.AUTH.PROOF_INVALID";
 const REVOKED: &str = "MELMASTOON.AUTH.SESSION_REVOKED";
 
 #[tokio::test]
@@ -56,92 +50,6 @@ async fn roles_and_properties_are_those_that_token_and_membership_share() {
     assert!(matches!(caller.require(Scope::LockRevoke, None), Err(Reason::ScopeDenied)));
     let missing = caller.require(Scope::AlertsAck, Some(&"ppt_2".parse().unwrap()));
     assert!(matches!(missing, Err(Reason::NotFound)));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn dp_rep_02_of_a_hundred_uses_of_one_proof_at_once_one_is_let_in() {
-    let world = Arc::new(World::new());
-    let token = world.token();
-    let proof = world.proof(&token);
-
-    let mut uses = JoinSet::new();
-    for _ in 0..100 {
-        let (world, token, proof) = (Arc::clone(&world), token.clone(), proof.clone());
-        uses.spawn(async move { world.enter(&token, &proof).await });
-    }
-    let answers = uses.join_all().await;
-
-    let (admitted, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
-    assert_eq!(admitted.len(), 1);
-    assert!(refused.into_iter().all(|refused| code(refused) == REPLAYED));
-}
-
-#[tokio::test]
-async fn dp_rep_01_04_05_06_a_used_proof_is_never_good_again() {
-    for offset in [0, 15, -59] {
-        let world = World::new();
-        let token = world.token();
-        let claims = world.proof_claims(&token);
-        let proof = world.proof_of(&with(claims, "iat", json!(world.now() + offset)));
-        opening(world.enter(&token, &proof).await);
-        for seconds in [0, 1, 29, 29, 1, 1, 14, 15, 209] {
-            world.clock.advance(TimeDelta::seconds(seconds));
-            let refused = code(world.enter(&token, &proof).await);
-            assert!(refused == REPLAYED || refused == INVALID, "{offset} {seconds}: {refused}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn dp_rep_07_08_a_jti_is_used_up_for_its_key_whatever_the_request() {
-    let world = World::new();
-    let token = world.token();
-    let claims = world.proof_claims(&token);
-    opening(world.enter(&token, &world.proof_of(&claims)).await);
-
-    let elsewhere =
-        with(claims.clone(), "htu", json!("https://api.example/api/bff/backoffice/v1/bootstrap"));
-    assert_eq!(code(world.enter(&token, &world.proof_of(&elsewhere)).await), REPLAYED, "dp_rep_09");
-
-    let mut other = World::new();
-    other.tenant_id = world.tenant_id.clone();
-    let token = other.token();
-    let same_jti = with(other.proof_claims(&token), "jti", claims["jti"].clone());
-    opening(other.enter(&token, &other.proof_of(&same_jti)).await);
-}
-
-#[tokio::test]
-async fn dp_rep_10_a_refused_request_does_not_use_up_its_proof() {
-    let world = World::new();
-    let token = world.token();
-    let good = world.proof_claims(&token);
-    let mut no_device = World::headers(&token, &world.proof_of(&good));
-    no_device.remove("x-device-id");
-    let mut other_device = World::headers(&token, &world.proof_of(&good));
-    set(&mut other_device, "x-device-id", "dev_2");
-    let mut bad_mode = World::headers(&token, &world.proof_of(&good));
-    set(&mut bad_mode, "x-network-mode", "superb");
-    let expired = world.token_of(&with(
-        with(world.token_claims(), "iat", json!(world.now() - 1000)),
-        "exp",
-        json!(world.now() - 100),
-    ));
-
-    for (case, wrong) in [
-        ("ath", with(good.clone(), "ath", json!("x"))),
-        ("htu", with(good.clone(), "htu", json!("https://evil.example/"))),
-        ("htm", with(good.clone(), "htm", json!("POST"))),
-        ("iat", with(good.clone(), "iat", json!(world.now() - 3600))),
-    ] {
-        assert_eq!(code(world.enter(&token, &world.proof_of(&wrong)).await), INVALID, "{case}");
-    }
-    let refused = world.enter(&expired, &world.proof_of(&good)).await;
-    assert_eq!(code(refused), "MELMASTOON.AUTH.TOKEN_EXPIRED");
-    assert!(matches!(reason(world.send(&no_device).await), Reason::HeaderInvalid("X-Device-Id")));
-    assert!(matches!(reason(world.send(&other_device).await), Reason::KeyMismatch));
-    assert!(matches!(reason(world.send(&bad_mode).await), Reason::HeaderInvalid("X-Network-Mode")));
-
-    opening(world.enter(&token, &world.proof_of(&good)).await);
 }
 
 #[tokio::test]
@@ -308,79 +216,6 @@ async fn a_session_is_removed_unless_a_newer_one_took_its_place() {
     assert!(!sessions.remove(&older).await.unwrap());
     assert!(sessions.remove(&newer).await.unwrap());
     opening(world.enter_anew().await);
-}
-
-#[tokio::test]
-async fn dp_rep_13_without_the_session_tier_nobody_enters_and_nobody_is_called_invalid() {
-    let free_port = {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        listener.local_addr().unwrap().port()
-    };
-    let closed = format!("redis://127.0.0.1:{free_port}");
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let silent_url = format!("redis://{}", silent.local_addr().unwrap());
-    for redis_url in [closed, silent_url] {
-        let settings = Settings { store_timeout: Duration::from_millis(50), ..settings() };
-        let world = World::with(Setup { settings, redis_url, ..Setup::default() });
-        let refused = reason(world.enter_anew().await);
-        assert!(matches!(refused, Reason::Unavailable("session tier")), "{refused:?}");
-        assert_eq!(refused.status(), 503);
-        assert_eq!(refused.challenge(Algorithms::default()), None);
-    }
-}
-
-#[tokio::test]
-async fn dp_prec_08_without_the_issuers_keys_nobody_is_called_invalid() {
-    let world = World::with(Setup { fetch: failing_fetch(), ..Setup::default() });
-    assert!(matches!(reason(world.enter_anew().await), Reason::Unavailable("token issuer")));
-    assert!(!world.gate.is_ready());
-}
-
-#[tokio::test]
-async fn dp_non_01_02_03_12_a_nonce_is_asked_for_given_and_renewed() {
-    let settings = Settings { nonce_mode: NonceMode::Required, ..settings() };
-    let world = World::with(Setup { settings, ..Setup::default() });
-    let token = world.token();
-    let claims = world.proof_claims(&token);
-
-    let refusal = world.enter(&token, &world.proof_of(&claims)).await.unwrap_err();
-    assert!(matches!(refusal.reason, Reason::NonceRequired));
-    let nonce = refusal.nonce.expect("a fresh nonce");
-
-    let same_jti = with(claims, "nonce", json!(nonce));
-    let pending = opening(world.enter(&token, &world.proof_of(&same_jti)).await);
-    let caller = pending.clone().into_caller(&world.open(&pending).await);
-    assert_eq!(caller.fresh_nonce, None);
-
-    world.clock.advance(TimeDelta::seconds(120));
-    let later = with(world.proof_claims(&token), "nonce", json!(nonce));
-    let renewed = known(world.enter(&token, &world.proof_of(&later)).await).fresh_nonce;
-    assert!(renewed.is_some_and(|renewed| renewed != nonce));
-
-    world.clock.advance(TimeDelta::seconds(61));
-    let stale = with(world.proof_claims(&token), "nonce", json!(nonce));
-    let refusal = world.enter(&token, &world.proof_of(&stale)).await.unwrap_err();
-    assert!(matches!(refusal.reason, Reason::NonceRequired));
-    assert!(refusal.nonce.is_some_and(|fresh| fresh != nonce), "dp_non_16");
-}
-
-#[tokio::test]
-async fn dp_hdr_17_with_the_switch_bearer_needs_every_check_of_dpop() {
-    let settings = Settings { bearer_with_proof: true, ..settings() };
-    let world = World::with(Setup { settings, ..Setup::default() });
-    let token = world.token();
-    let bearer = |proof: &str| {
-        let mut headers = World::headers(&token, proof);
-        set(&mut headers, "authorization", &format!("Bearer {token}"));
-        headers
-    };
-    let other = TestKey::generate();
-    let foreign = other.sign(&other.proof_header(), &world.proof_claims(&token));
-    assert!(matches!(reason(world.send(&bearer(&foreign)).await), Reason::KeyMismatch));
-    let mut alone = bearer("");
-    alone.remove("dpop");
-    assert!(matches!(reason(world.send(&alone).await), Reason::ProofMissing));
-    opening(world.send(&bearer(&world.proof(&token))).await);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use backoffice::{
         Settings,
         jwks::{self, Algorithm, FetchError},
         membership::{self, LookupError, Membership},
+        rate,
         session::Session,
     },
     clock::{Clock, TestClock},
@@ -195,8 +196,19 @@ pub fn settings() -> Settings {
         nonce_secret: Some(SecretString::from("n".repeat(32))),
         // A busy machine must not decide what a test sees.
         store_timeout: Duration::from_secs(10),
+        // One device of a test does what hundreds do.
+        rates: rates(100_000, 100_000),
         ..Settings::default()
     }
+}
+
+/// Quotas of device and tenant that are refilled within a second.
+pub fn rates(device: u32, tenant: u32) -> rate::Settings {
+    let quota = |number: u32| {
+        let number = number.try_into().unwrap();
+        rate::Quota { per_second: number, burst: number }
+    };
+    rate::Settings { device: quota(device), tenant: quota(tenant) }
 }
 
 pub fn issuer_jwk(issuer: &TestKey) -> Value {

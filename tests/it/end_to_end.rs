@@ -7,9 +7,12 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
+    alerts::{
+        acknowledge, effects, events_of, fault, heal, raise, raised, simulate, tenant, upstream,
+    },
     desktop::{Desktop, key},
     listener::Listener,
-    service::{Service, World},
+    service::World,
     wait,
 };
 
@@ -72,7 +75,7 @@ async fn a_comment_is_told_upstream_and_kept_but_never_published() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_key_has_one_effect_and_one_answer() {
+async fn id_06_07_08_10_one_key_has_one_effect_and_one_answer() {
     let world = World::start().await;
     let service = world.service().await;
     let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
@@ -101,7 +104,7 @@ async fn one_key_has_one_effect_and_one_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_presses_of_one_key_at_once_have_one_effect() {
+async fn id_17_fifty_presses_of_one_key_at_once_have_one_effect() {
     let world = World::start().await;
     let service = world.service().await;
     let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
@@ -129,7 +132,7 @@ async fn fifty_presses_of_one_key_at_once_have_one_effect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_acknowledgment_stands_while_notification_service_is_away_and_is_forwarded_later() {
+async fn id_27_an_acknowledgment_stands_while_its_upstream_is_away_and_is_forwarded_later() {
     let world = World::start().await;
     let service = world.service().await;
     let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
@@ -152,7 +155,7 @@ async fn an_acknowledgment_stands_while_notification_service_is_away_and_is_forw
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_from_upstream_leaves_one_effect() {
+async fn id_26_a_lost_answer_from_upstream_leaves_one_effect() {
     let world = World::start().await;
     let service = world.service().await;
     let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
@@ -484,79 +487,4 @@ async fn an_operator_of_the_service_rebuilds_the_views_and_verifies_the_ledger()
     let (verified, said) = world.run(&["ledger", "verify"]);
     assert!(!verified);
     assert!(said.contains(&format!("position {position} is not what was recorded")), "{said}");
-}
-
-/// Raises an alert upstream and waits until it is in the inbox.
-async fn raised(world: &World, desktop: &mut Desktop, service: &Service) -> String {
-    let alert_id = raise(world, desktop, "Raised").await;
-    desktop.alert(service, "raised", |alert| alert["id"] == alert_id.as_str()).await;
-    alert_id
-}
-
-/// An upstream service raises an alert for the desktop's first property. Answers its id.
-async fn raise(world: &World, desktop: &Desktop, title: &str) -> String {
-    let event = simulate(world, "/sim/events", &json!({
-        "producer": "notification",
-        "subject": "melmastoon.notification.alert.raised.v1",
-        "tenantId": desktop.text("tenantId"),
-        "payload": {
-            "propertyId": desktop.property(), "severity": "high", "category": "lock", "title": title,
-        },
-    }))
-    .await;
-    event["payload"]["alertId"].as_str().unwrap().to_owned()
-}
-
-async fn acknowledge(
-    desktop: &mut Desktop,
-    service: &Service,
-    alert_id: &str,
-    key: &str,
-) -> crate::support::desktop::Answer {
-    desktop.post(service, &format!("/alerts/{alert_id}/acknowledge"), key, &json!({})).await
-}
-
-/// How often notification-service acknowledged the alert.
-async fn effects(world: &World, alert_id: &str) -> usize {
-    let effects = upstream(world, "effects").await;
-    let path = format!("/api/v1/alerts/{alert_id}/acknowledge");
-    let effects = effects["effects"].as_array().unwrap();
-    effects.iter().filter(|effect| effect["path"].as_str().unwrap().ends_with(&path)).count()
-}
-
-/// The kinds of the alert's stream, without their common beginning.
-async fn events_of(world: &World, alert_id: &str) -> Vec<String> {
-    let query = "select substr(kind, 27) from event where stream = $1 order by stream_version";
-    let mut connection = world.database.superuser().await;
-    let stream = format!("ali:{alert_id}");
-    sqlx::query_scalar(query).bind(stream).fetch_all(&mut connection).await.unwrap()
-}
-
-async fn fault(world: &World, fault: Value) {
-    let url = format!("{}/sim/upstreams/notification-service/faults", world.simulator.url());
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    http.put(url).json(&fault).send().await.unwrap().error_for_status().unwrap();
-}
-
-async fn heal(world: &World) {
-    let url = format!("{}/sim/upstreams/notification-service/faults", world.simulator.url());
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    http.delete(url).send().await.unwrap().error_for_status().unwrap();
-}
-
-async fn upstream(world: &World, what: &str) -> Value {
-    let url = format!("{}/sim/upstreams/notification-service/{what}", world.simulator.url());
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    http.get(url).send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
-}
-
-async fn simulate(world: &World, path: &str, body: &Value) -> Value {
-    let url = format!("{}{path}", world.simulator.url());
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = http.post(url).json(body).send().await.unwrap();
-    answer.error_for_status().unwrap().json().await.unwrap()
-}
-
-fn tenant(world: &World, number: usize) -> String {
-    world.simulator.tenant_ids()[number].clone()
 }

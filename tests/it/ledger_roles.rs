@@ -1,3 +1,5 @@
+//! What each role may do in Postgres, and what the lint of tenant isolation finds.
+
 use std::collections::BTreeSet;
 
 use backoffice::{
@@ -6,13 +8,13 @@ use backoffice::{
 };
 use sqlx::AssertSqlSafe;
 
-use crate::support::database::TestDatabase;
+use crate::support::{database::TestDatabase, service::World};
 
 /// Role × table × verb, as the repository says it is.
 const PRIVILEGES: &str = include_str!("../../migrations/roles.toml");
 
 #[tokio::test]
-async fn every_role_has_the_privileges_of_the_table_and_no_others() {
+async fn ti_10_every_role_has_the_privileges_of_the_table_and_no_others() {
     let database = TestDatabase::create().await;
     let mut superuser = database.superuser().await;
 
@@ -47,6 +49,97 @@ async fn every_role_has_the_privileges_of_the_table_and_no_others() {
 
     let granted: BTreeSet<String> = granted.into_iter().collect();
     assert_eq!(granted, written_privileges());
+}
+
+/// The lint says what is wrong; this says what is right, from the catalogues alone.
+#[tokio::test]
+async fn ti_11_every_table_of_tenants_is_held_by_policies_that_read_and_check() {
+    let database = TestDatabase::create().await;
+    let mut superuser = database.superuser().await;
+    let tables: Vec<(String, bool, bool)> = sqlx::query_as(
+        r"
+        select c.relname::text, c.relrowsecurity, c.relforcerowsecurity
+        from pg_class c
+        join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id'
+        where c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace
+        ",
+    )
+    .fetch_all(&mut superuser)
+    .await
+    .unwrap();
+    assert!(tables.len() > 10, "{tables:?}");
+    for (table, is_enabled, is_forced) in tables {
+        assert!(is_enabled && is_forced, "{table}");
+    }
+    let halves: Vec<String> = sqlx::query_scalar(
+        r"
+        select polname || ' on ' || polrelid::regclass from pg_policy
+        where (polcmd in ('r', 'd') and polqual is null)
+           or (polcmd = 'a' and polwithcheck is null)
+           or (polcmd in ('w', '*') and (polqual is null or polwithcheck is null))
+        ",
+    )
+    .fetch_all(&mut superuser)
+    .await
+    .unwrap();
+    assert_eq!(halves, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn ti_10_29_a_database_with_a_defect_is_not_served() {
+    let world = World::start().await;
+    let mut superuser = world.database.superuser().await;
+    let (is_well, said) = world.run(&["ledger", "verify"]);
+    assert!(is_well, "{said}");
+
+    let unforced = "alter table idempotency no force row level security";
+    sqlx::raw_sql(unforced).execute(&mut superuser).await.unwrap();
+    let (is_well, said) = world.run(&["ledger", "verify"]);
+    assert!(!is_well);
+    assert!(said.contains("does not keep tenants apart"), "{said}");
+    assert!(said.contains("L1 rls_off"), "{said}");
+
+    // The role's own view of it: a table that is its own would not be held by its policies.
+    let owned = "alter table idempotency force row level security; \
+        alter table idempotency disable row level security";
+    sqlx::raw_sql(owned).execute(&mut superuser).await.unwrap();
+    let defects = world.database.pools().isolation_defects().await.unwrap();
+    let of_rule = |rule: &str| {
+        defects.iter().any(|it| it.rule.starts_with(rule) && it.subject == "idempotency")
+    };
+    assert!(of_rule("L0") && of_rule("L1"), "{defects:?}");
+}
+
+#[tokio::test]
+async fn ti_10_no_role_of_the_service_has_power_beyond_its_grants() {
+    let database = TestDatabase::create().await;
+    for role in Role::ALL {
+        let mut connection = database.connect_as(role).await;
+        let powers: Vec<String> = sqlx::query_scalar(
+            r"
+            select r.rolname::text
+            from pg_roles r
+            where r.rolname = current_user
+              and (r.rolsuper or r.rolbypassrls or r.rolcreaterole or r.rolcreatedb or r.rolreplication)
+            union all
+            select 'member of ' || r.rolname from pg_roles r
+            where r.rolname <> current_user and pg_has_role(current_user, r.oid, 'MEMBER')
+            union all
+            select 'owns ' || c.relname from pg_class c where pg_get_userbyid(c.relowner) = current_user
+            union all
+            select 'truncates ' || c.relname from pg_class c
+            where c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace
+              and has_table_privilege(c.oid, 'truncate')
+            union all
+            select 'creates' where has_schema_privilege('public', 'create')
+                or has_database_privilege(current_database(), 'create')
+            ",
+        )
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+        assert_eq!(powers, Vec::<String>::new(), "{role:?}");
+    }
 }
 
 #[tokio::test]
@@ -136,7 +229,7 @@ async fn not_even_a_superuser_or_the_owner_changes_what_is_recorded_by_mistake()
 }
 
 #[tokio::test]
-async fn a_migrated_database_has_no_defect_of_isolation_and_any_role_can_tell() {
+async fn ti_10_11_a_migrated_database_has_no_defect_of_isolation_and_any_role_can_tell() {
     let database = TestDatabase::create().await;
     for role in Role::ALL {
         let mut connection = database.connect_as(role).await;
@@ -145,7 +238,7 @@ async fn a_migrated_database_has_no_defect_of_isolation_and_any_role_can_tell() 
 }
 
 #[tokio::test]
-async fn the_lint_finds_each_planted_defect() {
+async fn ti_10_11_15_16_17_the_lint_finds_each_planted_defect() {
     let database = TestDatabase::create().await;
     let mut superuser = database.superuser().await;
     for (rule, plant, remove) in [
@@ -196,6 +289,31 @@ async fn the_lint_finds_each_planted_defect() {
             "create policy open on stream_head for update to backoffice_append using (true)",
             "drop policy open on stream_head",
         ),
+        (
+            "L12",
+            "create policy open on event for select to backoffice_app using (true)",
+            "drop policy open on event",
+        ),
+        (
+            "L12",
+            "create policy open on inbox_event for select using (true)",
+            "drop policy open on inbox_event",
+        ),
+        (
+            "L14",
+            "drop policy relay_deletes on relay_parked",
+            "create policy relay_deletes on relay_parked for delete to backoffice_relay using (true)",
+        ),
+        (
+            "L14",
+            "grant select on inbox_dead_letter to backoffice_app",
+            "revoke select on inbox_dead_letter from backoffice_app",
+        ),
+        (
+            "L15",
+            "alter policy tenant_reads on event_session_2026 to backoffice_app, backoffice_jobs",
+            "alter policy tenant_reads on event_session_2026 to backoffice_app",
+        ),
     ] {
         sqlx::raw_sql(plant).execute(&mut superuser).await.unwrap();
         let defects = lint::defects(&mut superuser).await.unwrap();
@@ -206,7 +324,7 @@ async fn the_lint_finds_each_planted_defect() {
 }
 
 #[tokio::test]
-async fn roles_that_escape_policies_are_found() {
+async fn ti_10_roles_that_escape_policies_are_found() {
     let database = TestDatabase::create().await;
     let mut superuser = database.superuser().await;
     // In a transaction that is rolled back: roles belong to all databases of the server.
@@ -229,7 +347,11 @@ async fn roles_that_escape_policies_are_found() {
 
     assert_eq!(
         rules,
-        BTreeSet::from(["L11 member_of_bypass_role".into(), "L7 role_bypass".into()])
+        BTreeSet::from([
+            "L11 member_of_bypass_role".into(),
+            "L13 member_of_runtime_role".into(),
+            "L7 role_bypass".into(),
+        ])
     );
 }
 

@@ -5,8 +5,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod access_bench;
+mod access_drill;
 mod access_gate;
+mod access_headers;
+mod access_jwks;
 mod access_keys;
+mod access_nonce;
+mod access_replay;
+mod access_stores;
 mod access_token;
 mod access_world;
 mod architecture;
@@ -16,16 +23,27 @@ mod end_to_end;
 mod fuzz_seeds;
 mod http_server;
 mod http_surface;
+mod idempotency_claims;
+mod idempotency_crashes;
+mod idempotency_interleavings;
+mod idempotency_keys;
+mod idempotency_purge;
+mod idempotency_races;
 mod inbox;
 mod ledger_append;
 mod ledger_roles;
 mod ledger_torture;
 mod live;
+mod mfa;
+mod mfa_step_up;
 mod outbox;
+mod policy;
 mod projector;
 mod queries;
+mod rate_limits;
 mod schemas;
 mod support;
 mod tenant_isolation;
 mod upstream_calls;
+mod version_floor;
 mod views;

@@ -1,5 +1,6 @@
 //! What the tests share: real servers, made and removed quickly.
 
+pub mod alerts;
 pub mod broker;
 pub mod database;
 pub mod desktop;
@@ -8,5 +9,7 @@ pub mod ledger;
 pub mod listener;
 pub mod proxy;
 pub mod redis;
+pub mod replica;
 pub mod service;
 pub mod wait;
+pub mod wire;

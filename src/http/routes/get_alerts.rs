@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize, de::IntoDeserializer};
 use utoipa::ToSchema;
 
 use crate::{
-    access::policy::Scope,
     app::App,
     http::{
         alerts,
@@ -116,7 +115,6 @@ pub(super) async fn handle(
     entrant: Entrant,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Result<Response, Problem> {
-    entrant.require(Scope::AlertsRead)?;
     let wish = Wish::read(&query, |cursor| open_cursor(&app, &entrant, cursor))?;
     let properties = properties(&entrant, query.get("propertyId").map(String::as_str))?;
     entrant.wait_for_min_position(&app).await?;

@@ -1,5 +1,7 @@
 //! `GET /bootstrap`: everything a desktop needs after its start, in one call.
 
+use std::collections::BTreeMap;
+
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -21,6 +23,9 @@ pub struct Bootstrap {
     property_ids: Vec<String>,
     locale: Locale,
     theme: Theme,
+    /// Features by name; one that is not there is off.
+    flags: BTreeMap<String, bool>,
+    app: AppVersions,
     live: Live,
     server_time: DateTime<Utc>,
 }
@@ -52,6 +57,17 @@ pub struct Locale {
     tag: String,
     /// `ltr` or `rtl`.
     direction: &'static str,
+}
+
+/// What is said of the desktop's own versions.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = BootstrapAppVersions)]
+pub struct AppVersions {
+    /// The oldest version that is let in on this platform; null: any.
+    version_floor: Option<String>,
+    /// Where newer versions are.
+    update_url: Option<String>,
 }
 
 /// Both null while tenant-service cannot be asked: the desktop keeps the theme it has.
@@ -105,6 +121,8 @@ pub(super) async fn handle(
             .theme_version
             .map(|version| version.as_str().map_or_else(|| version.to_string(), str::to_owned)),
     });
+    let document = app.gate().flags().current();
+    let floor = document.version_floor.of(caller.app.platform);
     Ok(Json(Bootstrap {
         session: Session {
             id: caller.session_id.to_string(),
@@ -116,6 +134,11 @@ pub(super) async fn handle(
         property_ids: caller.property_ids.iter().map(ToString::to_string).collect(),
         locale: Locale { direction: direction(&tag), tag },
         theme,
+        flags: document.flags.clone(),
+        app: AppVersions {
+            version_floor: floor.map(ToString::to_string),
+            update_url: app.gate().update_url().map(ToString::to_string),
+        },
         live: Live {
             channels: projections::Channel::ALL.map(projections::Channel::name).to_vec(),
             heartbeat_seconds: 15,

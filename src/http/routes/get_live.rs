@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{extract::State, response::Response};
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
         event_stream::{self, Session},
         extract::Query,
         live::{live_problem, subscriber},
-        problem::Problem,
+        problem::{Problem, Upgrade},
     },
 };
 
@@ -79,7 +79,22 @@ fn session(app: &App, entrant: &Entrant) -> Session {
     });
     let gate = app.gate().clone();
     let nonce = Arc::new(move || gate.nonce_for(&caller));
-    Session { stands, nonce, expires_at: Instant::now() + left, hello }
+    Session {
+        stands,
+        nonce,
+        version_blocked: version_blocked(app, entrant),
+        expires_at: Instant::now() + left,
+        hello,
+    }
+}
+
+/// Comes when the floor of the desktop's platform rises above its version.
+fn version_blocked(app: &App, entrant: &Entrant) -> BoxFuture<'static, Value> {
+    let (gate, desktop) = (app.gate().clone(), entrant.caller.app.clone());
+    Box::pin(async move {
+        let blocked = gate.version_blocked(&desktop).await;
+        json!(Upgrade::from(&blocked))
+    })
 }
 
 /// A client that names types, none of which is ours, asked for something else.

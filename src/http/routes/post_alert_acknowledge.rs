@@ -4,13 +4,13 @@
 use axum::{body::Body, extract::State, response::Response};
 use events::AlertId;
 use garde::Validate;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
-    access::{idempotency_key, policy::Scope},
+    access::idempotency_key,
     app::App,
     commands::{
         acknowledge_alert::{self, Acknowledgment, Outcome, Wish},
@@ -70,16 +70,16 @@ pub(super) async fn handle(
     State(app): State<App>,
     entrant: Entrant,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    parts: Parts,
     Json(request): Json<Request>,
 ) -> Result<Response, Problem> {
-    entrant.require(Scope::AlertsAck)?;
-    let key = idempotency_key::parse(&headers, app.clock().now());
+    let key = idempotency_key::parse(&parts.headers, app.clock().now());
     let key =
         key.map_err(|error| Problem::new(Code::named(error.code()).unwrap_or(Code::Internal)))?;
     let alert_id: AlertId = id.parse().map_err(|_| Problem::new(Code::ResourceNotFound))?;
     let actor = entrant.actor();
-    let route = format!("POST /alerts/{alert_id}/acknowledge");
+    let query = parts.uri.query().unwrap_or_default();
+    let route = format!("POST /alerts/{alert_id}/acknowledge?{query}");
     let body = json!(request);
     let keyed = KeyedRequest::new(app.commands(), &actor, key, &route, &body);
     let property_id = alerts::property_of(&app, &entrant, &alert_id).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
-    rand,
+    hmac, rand,
 };
 use events::{OperatorId, TenantId};
 use ulid::Ulid;
@@ -21,7 +21,8 @@ pub(super) const KEY_BYTES: usize = 32;
 #[error("a master key has 32 bytes and an id of 1 to 64 characters")]
 pub struct InvalidMasterKey;
 
-/// The key that wraps the keys of persons, and those that did so before it.
+/// The key that wraps the keys of persons and seals stored answers, and those that did so before
+/// it.
 #[derive(Clone)]
 pub struct MasterKey {
     current: Arc<NamedKey>,
@@ -32,6 +33,8 @@ pub struct MasterKey {
 pub(super) struct NamedKey {
     pub id: String,
     key: RandomizedNonceKey,
+    /// Derived: seals the answers that claims keep.
+    pub answers: RandomizedNonceKey,
 }
 
 impl std::fmt::Debug for MasterKey {
@@ -77,8 +80,11 @@ fn named(id: &str, key: &[u8]) -> Result<Arc<NamedKey>, InvalidMasterKey> {
     if !(1..=64).contains(&id.len()) || key.len() != KEY_BYTES {
         return Err(InvalidMasterKey);
     }
-    let key = RandomizedNonceKey::new(&AES_256_GCM, key).map_err(|_| InvalidMasterKey)?;
-    Ok(Arc::new(NamedKey { id: id.to_owned(), key }))
+    let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), b"answers of claims/1");
+    let cipher = |key: &[u8]| RandomizedNonceKey::new(&AES_256_GCM, key);
+    let key = cipher(key).map_err(|_| InvalidMasterKey)?;
+    let answers = cipher(derived.as_ref()).map_err(|_| InvalidMasterKey)?;
+    Ok(Arc::new(NamedKey { id: id.to_owned(), key, answers }))
 }
 
 /// A new key for a person, wrapped: opens only with what `binding` names.

@@ -39,7 +39,7 @@ impl Bench {
     pub async fn start_with(algorithms: &str) -> Self {
         let world = World::start().await;
         let service = world
-            .service_with(|command| {
+            .service_changed(|command| {
                 let root = command
                     .get_envs()
                     .find(|(name, _)| *name == "BACKOFFICE_PUBLIC_BASES")

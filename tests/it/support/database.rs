@@ -69,11 +69,14 @@ impl TestDatabase {
         format!("{}:{}", self.admin.get_host(), self.admin.get_port())
     }
 
+    /// The runtime role's URL for who enters through `address`.
+    pub fn url_through(&self, address: std::net::SocketAddr) -> String {
+        format!("postgres://{}@{address}/{}", Role::App.name(), self.name)
+    }
+
     /// Pools of `max` connections a role that enter through `address`.
     pub fn pools_through(&self, address: std::net::SocketAddr, max: u32) -> Pools {
-        let user = Role::App.name();
-        let mut settings =
-            Settings::new(format!("postgres://{user}@{address}/{}", self.name).into());
+        let mut settings = Settings::new(self.url_through(address).into());
         settings.pool_max = max;
         Pools::connect(&settings).expect("the URL is one of Postgres")
     }

@@ -123,22 +123,58 @@ impl Desktop {
         mutation: Option<(&str, &Value)>,
         proof: &str,
     ) -> Response {
-        let mut request = self
+        let mut request = self.signed(service, method_of(mutation), path, proof);
+        if let Some((key, body)) = mutation {
+            request = request.header("x-idempotency-key", key).json(body);
+        }
+        request.send().await.unwrap()
+    }
+
+    /// Sends exactly these headers and bytes beside what says who is asking, with a fresh proof.
+    pub async fn send_bytes(
+        &mut self,
+        service: &Service,
+        (method, path): (Method, &str),
+        headers: &[(&str, &[u8])],
+        body: &[u8],
+    ) -> Answer {
+        for _ in 0..2 {
+            let proof = self.proof(service, &method, path);
+            let mut request = self.signed(service, method.clone(), path, &proof);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let answer = Answer::read(request.body(body.to_vec()).send().await.unwrap()).await;
+            let Some(nonce) = answer.headers.get("dpop-nonce") else { return answer };
+            self.nonce = Some(nonce.to_str().unwrap().to_owned());
+            if answer.body["code"] != "MELMASTOON.AUTH.NONCE_REQUIRED" {
+                return answer;
+            }
+        }
+        panic!("the service did not take its own nonce");
+    }
+
+    /// A request of this operator on this device.
+    fn signed(
+        &self,
+        service: &Service,
+        method: Method,
+        path: &str,
+        proof: &str,
+    ) -> reqwest::RequestBuilder {
+        let request = self
             .http
-            .request(method_of(mutation), format!("{}{path}", service.url))
+            .request(method, format!("{}{path}", service.url))
             .header("authorization", format!("DPoP {}", self.text("accessToken")))
             .header("dpop", proof)
             .header("x-device-id", self.text("deviceId"))
             .header("x-app-version", "1.4.2")
             .header("x-app-platform", "linux")
             .header("x-network-mode", "good");
-        if let Some(position) = &self.min_position {
-            request = request.header("x-min-position", position);
+        match &self.min_position {
+            Some(position) => request.header("x-min-position", position),
+            None => request,
         }
-        if let Some((key, body)) = mutation {
-            request = request.header("x-idempotency-key", key).json(body);
-        }
-        request.send().await.unwrap()
     }
 
     /// Opens the live stream and reads it up to `hello`.
@@ -200,6 +236,19 @@ impl Live {
                 return data;
             }
         }
+    }
+
+    /// Whether the stream ends within `patience`; what it says until then is passed over.
+    pub async fn ended(&mut self, patience: Duration) -> bool {
+        let end = async {
+            loop {
+                // A connection that breaks off has ended too.
+                if !matches!(self.response.chunk().await, Ok(Some(_))) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(patience, end).await.is_ok()
     }
 
     pub async fn frame(&mut self) -> Frame {

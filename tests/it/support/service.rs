@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -35,6 +36,7 @@ pub struct Service {
     pub admin_url: String,
     /// From the start of the process to the first successful readiness check.
     pub ready_after: Duration,
+    lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl World {
@@ -56,6 +58,13 @@ impl World {
             project,
             secrets: secrets(),
         }
+    }
+
+    /// Puts a new secret in the place of a rotating one, which becomes the previous one.
+    pub fn rotate_secret(&self, name: &str) {
+        let current = self.secrets.path().join(name);
+        fs::rename(&current, self.secrets.path().join(format!("{name}.previous"))).unwrap();
+        write_secret(&current);
     }
 
     /// Runs another role of the binary to its end; answers whether it succeeded and what it said.
@@ -83,13 +92,26 @@ impl World {
         command
     }
 
-    /// Starts an instance and waits until it is ready.
-    pub async fn service(&self) -> Service {
-        self.service_with(|_| ()).await
+    /// Where the service's secrets are.
+    pub fn secrets_dir(&self) -> &Path {
+        self.secrets.path()
     }
 
-    /// The same with other settings, or with its log in a file (`Command::stderr`).
-    pub async fn service_with(&self, change: impl FnOnce(&mut Command)) -> Service {
+    /// Starts an instance and waits until it is ready.
+    pub async fn service(&self) -> Service {
+        self.service_with(&[]).await
+    }
+
+    /// Starts an instance with some variables set otherwise.
+    pub async fn service_with(&self, variables: &[(&str, &str)]) -> Service {
+        let set = |command: &mut Command| {
+            command.envs(variables.iter().copied());
+        };
+        self.service_changed(set).await
+    }
+
+    /// Starts an instance otherwise, for example with its log in a file (`Command::stderr`).
+    pub async fn service_changed(&self, change: impl FnOnce(&mut Command)) -> Service {
         let (port, admin_port) = (free_port(), free_port());
         let root_url = format!("http://127.0.0.1:{port}");
         let started = Instant::now();
@@ -105,16 +127,22 @@ impl World {
             .env("UPSTREAM_ID_TOKEN", "development")
             // Many tests share the machine: what is late here is not lost.
             .env("SESSION_TIER_TIMEOUT", "2s")
+            // One device of a test does what hundreds do.
+            .env("RATE_PER_DEVICE", "100000")
+            .env("RATE_PER_DEVICE_BURST", "100000")
+            .env("RATE_PER_TENANT", "100000")
+            .env("RATE_PER_TENANT_BURST", "100000")
             .stderr(Stdio::piped());
         change(&mut command);
         let mut child = command.spawn().expect("the binary starts");
-        show_if_asked(&mut child);
+        let lines = listen_to(&mut child);
         let mut service = Service {
             child,
             url: format!("{root_url}/bff/backoffice/v1"),
             root_url,
             admin_url: format!("http://127.0.0.1:{admin_port}"),
             ready_after: Duration::ZERO,
+            lines,
         };
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let ready = format!("{}/health/ready", service.root_url);
@@ -134,11 +162,34 @@ impl Service {
         self.child.wait().unwrap();
     }
 
+    /// Stops the process where it is, as a machine does that hangs, until it is thawed.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    /// SIGTERM: it drains and ends.
+    pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.lines.lock().unwrap().join("\n")
+    }
+
     /// SIGTERM and the time until the process is gone.
     pub async fn stop(mut self) -> Duration {
         let started = Instant::now();
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.terminate();
         tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap();
         started.elapsed()
     }
@@ -162,23 +213,30 @@ fn counters() -> Option<std::ffi::OsString> {
     std::env::var_os("LLVM_PROFILE_FILE")
 }
 
-/// `SHOW_LOGS=1` shows what the service logs.
-fn show_if_asked(child: &mut Child) {
-    let Some(log) = child.stderr.take() else { return };
-    let lines = BufReader::new(log).lines();
+/// Keeps what the service logs; `SHOW_LOGS=1` shows it.
+fn listen_to(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
     let shown = std::env::var_os("SHOW_LOGS").is_some();
+    let kept = Arc::<Mutex<Vec<String>>>::default();
+    let Some(log) = child.stderr.take() else { return kept };
+    let lines = BufReader::new(log).lines();
+    let keeping = Arc::clone(&kept);
     std::thread::spawn(move || {
-        for line in lines.map_while(Result::ok).filter(|_| shown) {
-            eprintln!("{line}");
+        for line in lines.map_while(Result::ok) {
+            if shown {
+                eprintln!("{line}");
+            }
+            keeping.lock().unwrap().push(line);
         }
     });
+    kept
 }
 
 fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn secrets() -> tempfile::TempDir {
+/// A folder with secrets of its own.
+pub fn secrets() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for name in ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key"] {
         write_secret(&directory.path().join(name));

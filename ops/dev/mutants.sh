@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# `make mutants`: changes the code that keeps callers and tenants apart, one expression at a time, and
+# counts how many of the changes the tests notice. Fails when fewer than nine in ten are noticed.
+#
+# It works on a copy of the files of this checkout, against stores of its own. What is changed and which
+# tests have to notice stands in .cargo/mutants.toml. A whole run takes hours; a part of it:
+#   MUTANTS_SHARD=3/20 make mutants               the fourth of twenty parts
+#   MUTANTS_FILE=src/views/key.rs make mutants    one file
+# The last line is `mutants: caught=N missed=N timeout=N`; names are in target/mutants/mutants.out.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repository=$(cd "$here/../.." && pwd)
+cd "$repository"
+# shellcheck source=ops/dev/process.sh
+source "$here/process.sh"
+# shellcheck source=ops/dev/provide.sh
+source "$here/provide.sh"
+
+require_rust
+for program in mutants nextest; do
+  cargo "$program" --version >/dev/null 2>&1 ||
+    die "needs cargo-$program: cargo install cargo-$program --locked"
+done
+
+readonly work=$repository/target/mutants
+export STACK_DIR=$repository/target/mutants-stack STACK_FSYNC=off SQLX_OFFLINE=true
+export POSTGRES_PORT=0 REDIS_SESSION_PORT=0 REDIS_CACHE_PORT=0 PUBSUB_PORT=0
+export BACKOFFICE_PORT=0 BACKOFFICE_ADMIN_PORT=0 SIMULATOR_PORT=0
+
+finish() {
+  trap '' INT TERM HUP
+  "$here/stack.sh" clean 2>>"$work/stack.log"
+}
+mkdir -p "$work"
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+say 'copying the files of this checkout'
+rm -rf "$work/copy"
+mkdir -p "$work/copy"
+git ls-files -z --cached --others --exclude-standard |
+  while IFS= read -r -d '' file; do
+    if [[ -e $file ]]; then printf '%s\0' "$file"; fi
+  done |
+  tar --null --files-from - --create --file - | tar --extract --file - --directory "$work/copy"
+
+"$here/stack.sh" clean
+"$here/stack.sh" up
+while IFS='=' read -r name value; do
+  case $name in
+    DATABASE_ADMIN_URL | REDIS_SESSION_URL | REDIS_CACHE_URL | PUBSUB_EMULATOR_HOST | PUBSUB_PROJECT)
+      export "$name=$value"
+      ;;
+  esac
+done <"$STACK_DIR/env"
+unset BACKOFFICE_URL BACKOFFICE_ADMIN_URL SIMULATOR_URL DATABASE_URL DATABASE_OWNER_URL
+
+part=()
+if [[ -n ${MUTANTS_SHARD:-} ]]; then part+=(--shard "$MUTANTS_SHARD"); fi
+if [[ -n ${MUTANTS_FILE:-} ]]; then part+=(--file "$MUTANTS_FILE"); fi
+
+# The copy is changed in place, so that each build is an incremental one.
+# 0: all caught, 2: some missed, 3: some timed out; all else is a failure of the run itself.
+status=0
+CARGO_TARGET_DIR=$work/target CARGO_PROFILE_DEV_DEBUG=none \
+  cargo mutants --dir "$work/copy" --in-place --output "$work" --no-shuffle --colors never \
+  "${part[@]}" || status=$?
+if ((status != 0 && status != 2 && status != 3)); then
+  die "cargo-mutants stopped with $status; see $work/mutants.out"
+fi
+
+count() { sed -n "s/^  \"$1\": \([0-9]*\),\{0,1\}\$/\1/p" "$work/mutants.out/outcomes.json"; }
+caught=$(count caught) missed=$(count missed) timed_out=$(count timeout)
+printf 'mutants: caught=%s missed=%s timeout=%s\n' "$caught" "$missed" "$timed_out"
+((caught > 0 && caught * 10 >= (caught + missed + timed_out) * 9))

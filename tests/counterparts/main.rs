@@ -1,0 +1,26 @@
+//! The service beside programs that nobody here wrote and not every machine has: other signers of
+//! proofs, nginx, pgbouncer. `make conformance` runs them; what is missing fails its test, which
+//! says what to install.
+//!
+//! The same servers as for the integration tests are needed.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../it/tenant_isolation/client.rs"]
+#[expect(dead_code, reason = "the integration tests use more of it")]
+mod client;
+mod nginx_cache;
+mod pgbouncer;
+mod signers;
+/// What the integration tests stand on, those parts that are needed here.
+#[path = "../it/support"]
+#[expect(dead_code, reason = "the integration tests use more of it")]
+mod support {
+    pub mod broker;
+    pub mod database;
+    pub mod desktop;
+    pub mod ledger;
+    pub mod redis;
+    pub mod service;
+    pub mod wait;
+}

@@ -1,0 +1,161 @@
+//! Every key that a running service touches is one tenant's or one of the few global ones.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+use futures::StreamExt;
+use reqwest::Method;
+use serde_json::json;
+use tokio::task::JoinSet;
+use ulid::Ulid;
+
+use super::client::{Client, Wish, raise, simulate, until_listed};
+use crate::support::{redis::RedisServer, service::World, wait};
+
+/// The keys that belong to no tenant, whole or up to an id that follows.
+const GLOBAL: [&str; 5] =
+    ["g:revocations", "g:supersede", "g:live:wake:", "g:dpop:jti:", "bff-backoffice-flags"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ti_31_no_key_is_touched_without_its_tenant_before_it() {
+    let world = World::start().await;
+    let mut monitors = JoinSet::new();
+    let seen = [
+        watch(&world.session_tier, &mut monitors).await,
+        watch(&world.cache_tier, &mut monitors).await,
+    ];
+    let service = world.service().await;
+    let tenants = world.simulator.tenant_ids();
+    for tenant in &tenants[..2] {
+        let mut client = Client::sign_in(&world, tenant, &json!({})).await;
+        raise(&world, &client, "alr_1", "watched").await;
+        until_listed(&service, &mut client, "alr_1").await;
+        for wish in every_route() {
+            client.send(&service, &wish).await;
+        }
+        world.cache_tier.command(&["FLUSHALL"]).await;
+        until_listed(&service, &mut client, "alr_1").await;
+        simulate(
+            &world,
+            "/sim/revoke",
+            &json!({
+                "tenantId": tenant, "operatorId": client.text("operatorId"), "reason": "admin",
+            }),
+        )
+        .await;
+        let client = tokio::sync::Mutex::new(client);
+        wait::until("the operator is out", async || {
+            let mut client = client.lock().await;
+            client.ask(&service, &Wish::get("/bootstrap")).await.status == 401
+        })
+        .await;
+    }
+    drop(service);
+    let _ = world.run(&["rebuild", "alert-inbox"]);
+
+    let mut keys = BTreeSet::new();
+    for (server, lines) in [&world.session_tier, &world.cache_tier].into_iter().zip(&seen) {
+        let lines = std::mem::take(&mut *lines.lock().unwrap());
+        assert!(lines.len() > 20, "{lines:?}");
+        for words in lines {
+            keys.extend(keys_of(server, &words).await);
+        }
+        keys.extend(server.keys().await);
+    }
+    assert!(keys.len() > 10, "{keys:?}");
+    let strays: Vec<&String> = keys.iter().filter(|key| !is_owned(key)).collect();
+    assert_eq!(strays, Vec::<&String>::new());
+}
+
+/// Each route that there is, once.
+fn every_route() -> Vec<Wish> {
+    let document: serde_json::Value =
+        serde_json::from_str(include_str!("../../../schemas/openapi.json")).unwrap();
+    let mut wishes = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let Some(path) = path.strip_prefix("/bff/backoffice/v1") else { continue };
+        for method in methods.as_object().unwrap().keys() {
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let path = path.replace("{id}", "alr_1").replace("/live/poll", "/live/poll?waitMs=0");
+            let is_mutation = method != Method::GET;
+            let mut wish = Wish { method, path, ..Wish::default() };
+            if is_mutation {
+                wish = wish.with("x-idempotency-key", Ulid::generate().to_string());
+                wish.body = Some(json!({}));
+            }
+            wishes.push(wish);
+        }
+    }
+    assert!(wishes.len() >= 5, "{wishes:?}");
+    wishes
+}
+
+fn is_owned(key: &str) -> bool {
+    let of_tenant = key.strip_prefix("{tnt_").is_some_and(|rest| {
+        rest.len() > 28 && rest.is_char_boundary(26) && rest[26..].starts_with("}:")
+    });
+    of_tenant || GLOBAL.iter().any(|global| key == *global || is_below(key, global))
+}
+
+fn is_below(key: &str, global: &str) -> bool {
+    global.ends_with(':') && key.starts_with(global)
+}
+
+/// Collects every command that the server gets from now on, scripts' own commands included.
+async fn watch(server: &RedisServer, monitors: &mut JoinSet<()>) -> Arc<Mutex<Vec<Vec<String>>>> {
+    let client = redis::Client::open(server.url()).unwrap();
+    let monitor = client.get_async_monitor().await.unwrap();
+    let seen: Arc<Mutex<Vec<Vec<String>>>> = Arc::default();
+    let collected = Arc::clone(&seen);
+    monitors.spawn(async move {
+        let mut lines = Box::pin(monitor.into_on_message::<String>());
+        while let Some(line) = lines.next().await {
+            collected.lock().unwrap().push(words_of(&line));
+        }
+    });
+    seen
+}
+
+/// The quoted words of a line of MONITOR: `1700000000.000001 [0 127.0.0.1:1] "GET" "key"`.
+fn words_of(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        match (&mut word, character) {
+            (None, '"') => word = Some(String::new()),
+            (None, _) => (),
+            (Some(text), '\\') => text.push(characters.next().unwrap_or('\\')),
+            (Some(_), '"') => words.extend(word.take()),
+            (Some(text), _) => text.push(character),
+        }
+    }
+    words
+}
+
+/// The keys of a command, as the server itself finds them.
+async fn keys_of(server: &RedisServer, words: &[String]) -> Vec<String> {
+    let mut command = redis::cmd("COMMAND");
+    command.arg("GETKEYS").arg(words);
+    // An error means a command without keys.
+    command.query_async(&mut server.connect().await.shared()).await.unwrap_or_default()
+}
+
+#[test]
+fn ti_31_lines_of_the_monitor_are_read_word_by_word() {
+    let line = r#"1700000000.1 [0 lua] "SET" "{tnt_1}:a" "say \"it\"""#;
+    assert_eq!(words_of(line), ["SET", "{tnt_1}:a", "say \"it\""]);
+    assert!(is_owned("{tnt_01HZX3V7Q8M4N5P6R7S8T9W0XY}:fence:tenant"));
+    for stray in [
+        "session:1",
+        "{tnt_1}:a",
+        "g:other",
+        "g:revocations2",
+        "mfa:x",
+        "tnt_01HZX3V7Q8M4N5P6R7S8T9W0XY:a",
+    ] {
+        assert!(!is_owned(stray), "{stray}");
+    }
+}
