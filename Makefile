@@ -2,7 +2,7 @@
 # (ports, broker, where programs come from) stand at the top of ops/dev/stack.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test conformance coverage mutants bench fmt lint schemas sqlx clients supply-chain clean
+.PHONY: help run test conformance coverage mutants bench fuzz fmt lint schemas sqlx clients supply-chain clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -21,6 +21,9 @@ coverage: ## how much of the code the tests run
 
 bench: ## SUITE=access|read|all: figures beside their peers and limits
 	@ops/dev/bench.sh
+
+fuzz: ## SECONDS=60 TARGET=<one>: inputs made up against every reader of foreign bytes (needs nightly)
+	@ops/dev/fuzz.sh "$(or $(SECONDS),60)" "$(TARGET)"
 
 fmt: ## format the code
 	@cargo fmt --all

@@ -17,7 +17,9 @@ const SECONDS_MAX: i64 = 1 << 33;
 /// Reads one JSON object and nothing after it. `None` when it is anything else, or a member read
 /// by `T` occurs twice.
 pub fn object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
-    serde_json::from_slice::<Object<T>>(json).ok().map(|object| object.0)
+    // Of bytes, serde_json would pass over a member it does not know without looking at its text.
+    let json = str::from_utf8(json).ok()?;
+    serde_json::from_str::<Object<T>>(json).ok().map(|object| object.0)
 }
 
 /// A struct that is read from an object only, never from an array.
@@ -135,6 +137,13 @@ mod tests {
             r#"{"name":"a","name":"b"}"#,
         ] {
             assert!(object::<Probe>(wrong.as_bytes()).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_utf_8_is_refused_where_nobody_reads_it_too() {
+        for wrong in [&b"{\"name\":\"\xff\"}"[..], b"{\"name\":\"a\",\"other\":\"\xff\"}"] {
+            assert!(object::<Probe>(wrong).is_none(), "{wrong:?}");
         }
     }
 

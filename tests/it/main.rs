@@ -23,6 +23,7 @@ mod conformance;
 mod dpop;
 mod end_to_end;
 mod errors;
+mod fuzz_seeds;
 mod http_abuse;
 mod http_server;
 mod http_surface;

@@ -1,7 +1,7 @@
 //! Whether a proof's `htu` names the request: RFC 9449 §4.3-9 with the comparison of RFC 3986 §6.2.
 //!
 //! The public bases come from configuration. `Host` and `X-Forwarded-*` are the sender's words and
-//! are never asked.
+//! are never asked. The forms of one IPv6 address are one address; all else is compared by letters.
 
 use fluent_uri::Uri;
 
@@ -79,81 +79,6 @@ fn normal_base(base: &str) -> Result<String, InvalidBase> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn names(base: &str, htu: &str, raw_path: &str) -> bool {
-        let path = RequestPath::parse(raw_path).expect("a path");
-        PublicBases::parse([base]).expect("a base").names(htu, &path)
-    }
-
-    #[test]
-    fn what_rfc_3986_equates_names_the_request() {
-        for (case, htu, path) in [
-            ("dp_htu_01", "https://api.example/a/b", "/a/b"),
-            ("dp_htu_02_both", "https://api.example/a/b?q=1#f", "/a/b"),
-            ("dp_htu_02_fragment", "https://api.example/a/b#", "/a/b"),
-            ("dp_htu_02_bare", "https://api.example/a/b?", "/a/b"),
-            ("dp_htu_04", "HTTPS://API.EXAMPLE/a/b", "/a/b"),
-            ("dp_htu_05_default", "https://api.example:443/a/b", "/a/b"),
-            ("dp_htu_05_empty", "https://api.example:/a/b", "/a/b"),
-            ("dp_htu_10", "https://api.example", "/"),
-            ("dp_htu_11_letter", "https://api.example/%61/b", "/a/b"),
-            ("dp_htu_11_tilde", "https://api.example/%7Ea", "/~a"),
-            ("dp_htu_12", "https://api.example/a%2fb", "/a%2Fb"),
-            ("dp_htu_13", "https://api.example/x/../a/./b", "/a/b"),
-            ("dp_htu_13_encoded", "https://api.example/x/%2e%2e/a/b", "/a/b"),
-            ("dp_htu_17_port", "https://api.example:0443/a/b", "/a/b"),
-            ("dp_htu_25_edge", "https://api.example/api/a/b", "/a/b"),
-            ("dp_htu_25_edge_unstripped", "https://api.example/api/a/b", "/api/a/b"),
-            ("dp_htu_25_edge_only_here", "https://api.example/a/b", "/api/a/b"),
-        ] {
-            assert!(names("https://api.example", htu, path), "{case}");
-        }
-        assert!(names("https://xn--bcher-kva.example", "https://xn--bcher-kva.example/", "/"));
-        assert!(names("https://api.example/svc1", "https://api.example/svc1/a", "/a"));
-        assert!(names("http://[::1]:8083", "http://[0:0:0:0:0:0:0:1]:8083/a", "/a"));
-    }
-
-    #[test]
-    fn what_rfc_3986_tells_apart_does_not() {
-        for (case, htu, path) in [
-            ("dp_htu_06_port", "https://api.example:8443/a", "/a"),
-            ("dp_htu_06_port_80", "https://api.example:80/a", "/a"),
-            ("dp_htu_06_scheme", "http://api.example/a", "/a"),
-            ("dp_htu_07", "https://api.example/A", "/a"),
-            ("dp_htu_08_added", "https://api.example/a/", "/a"),
-            ("dp_htu_08_removed", "https://api.example/a", "/a/"),
-            ("dp_htu_09", "https://api.example//a", "/a"),
-            ("dp_htu_12_slash", "https://api.example/a%2Fb", "/a/b"),
-            ("dp_htu_12_twice", "https://api.example/a%252Fb", "/a%2Fb"),
-            ("dp_htu_15", "https://u:p@api.example/a", "/a"),
-            ("dp_htu_15_empty", "https://@api.example/a", "/a"),
-            ("dp_htu_16_host", "https://other.example/a", "/a"),
-            ("dp_htu_16_suffix", "https://api.example.evil.tld/a", "/a"),
-            ("dp_htu_16_user", "https://api.example@evil.tld/a", "/a"),
-            ("dp_htu_17_backslashes", r"https:\\api.example\a", "/a"),
-            ("dp_htu_17_no_slashes", "https:api.example/a", "/a"),
-            ("dp_htu_17_four_slashes", "https:////api.example/a", "/a"),
-            ("dp_htu_17_tab", "https://api.ex\tample/a", "/a"),
-            ("dp_htu_17_newline", "https://api.ex\nample/a", "/a"),
-            ("dp_htu_17_space", " https://api.example/a", "/a"),
-            ("dp_htu_17_full_width", "https://\u{ff41}pi.example/a", "/a"),
-            ("dp_htu_18_relative", "/a", "/a"),
-            ("dp_htu_18_no_scheme", "api.example/a", "/a"),
-            ("dp_htu_18_empty", "", "/a"),
-            ("dp_htu_18_junk", ":::*;", "/a"),
-            ("dp_htu_19", "https://b\u{fc}cher.example/a", "/a"),
-            ("dp_htu_21", "https://api.example./a", "/a"),
-            ("dp_htu_26", "http://10.0.0.7:8080/a", "/a"),
-            ("dp_htu_scheme", "ftp://api.example/a", "/a"),
-            ("dp_htu_port_prefix", "https://api.example1/a", "/a"),
-            ("dp_htu_edge_glued", "https://api.example/apia", "/a"),
-            ("dp_htu_edge_twice", "https://api.example/api/api/a", "/a"),
-        ] {
-            assert!(!names("https://api.example", htu, path), "{case}");
-        }
-        assert!(!names("http://127.0.0.1:8083", "http://0x7f.1:8083/a", "/a"));
-        assert!(!names("https://api.example/svc1", "https://api.example/a", "/a"));
-    }
 
     #[test]
     fn a_base_is_an_absolute_http_uri() {

@@ -77,7 +77,7 @@ fn dp_jose_33_a_header_made_to_be_slow_costs_less_than_a_millisecond() {
         let cost = (0..100)
             .map(|_| {
                 let started = std::time::Instant::now();
-                assert!(verifier.verify(&proof).is_err());
+                assert_eq!(verifier.verify(&proof).is_ok(), case.expected.is_ok());
                 started.elapsed()
             })
             .min()
@@ -305,8 +305,9 @@ fn extensions() -> Vec<Case> {
         bad("DP-JOSE-33", "ten thousand levels", ProofError::Malformed, |it| {
             it.raw_header(nested(it, 10_000))
         }),
-        header("DP-JOSE-33", "as many levels as fit", |it| it.raw_header(nested(it, 380))),
-        header("DP-JOSE-33", "as many levels as fit, in jwk", |it| {
+        // What nobody reads is passed over without a stack.
+        good("DP-JOSE-33", "as many levels as fit", |it| it.raw_header(nested(it, 380))),
+        good("DP-JOSE-33", "as many levels as fit, in jwk", |it| {
             let jwk = it.jwk().to_string();
             let deep = format!("{}{}", "[".repeat(380), "]".repeat(380));
             let jwk = format!(r#"{{"n":{deep},{}"#, &jwk[1..]);

@@ -15,6 +15,7 @@ use crate::{
 };
 
 const NUMBERS: [u8; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+const INVALID: &str = "MELMASTOON.AUTH.PROOF_INVALID";
 const REPLAYED: &str = "MELMASTOON.AUTH.PROOF_REPLAYED";
 
 #[test]
@@ -41,7 +42,7 @@ async fn dp_iat_13_a_clock_that_steps_back_does_not_make_a_used_proof_good() {
             world.clock.advance(TimeDelta::seconds(step));
             let refused = code(world.enter(&token, &proof).await);
             assert!(
-                refused == REPLAYED || refused == "MELMASTOON.AUTH.PROOF_INVALID",
+                refused == REPLAYED || refused == INVALID,
                 "DP-IAT-13: made {offset} s off, then {step} s: {refused}"
             );
         }
@@ -77,13 +78,8 @@ async fn dp_iat_14_no_instance_takes_a_proof_whose_use_elsewhere_is_forgotten() 
         assert!(left > WINDOW * 1000, "DP-IAT-14: forgotten in {left} ms");
         for _ in 0..=WINDOW {
             for world in [&first, &second] {
-                let refused = world.enter(&token, &proof).await;
-                assert!(
-                    refused.is_err(),
-                    "DP-IAT-14: taken at {} and {}",
-                    first.now(),
-                    world.now()
-                );
+                let refused = code(world.enter(&token, &proof).await);
+                assert!(refused == REPLAYED || refused == INVALID, "DP-IAT-14: {refused}");
             }
             first.clock.advance(TimeDelta::seconds(1));
             second.clock.advance(TimeDelta::seconds(1));
