@@ -20,7 +20,6 @@ pub const NO_CREDENTIALS: Refused = (401, "MELMASTOON.AUTH.TOKEN_MISSING", None)
 pub const BAD_REQUEST: Refused =
     (400, "MELMASTOON.GENERAL.MALFORMED_REQUEST", Some("invalid_request"));
 pub const BAD_TOKEN: Refused = (401, "MELMASTOON.AUTH.TOKEN_INVALID", Some("invalid_token"));
-pub const WRONG_KEY: Refused = (401, "MELMASTOON.AUTH.KEY_MISMATCH", Some("invalid_token"));
 pub const BAD_PROOF: Refused = (401, "MELMASTOON.AUTH.PROOF_INVALID", Some("invalid_dpop_proof"));
 pub const REPLAYED: Refused = (401, "MELMASTOON.AUTH.PROOF_REPLAYED", Some("invalid_dpop_proof"));
 pub const NO_NONCE: Refused = (401, "MELMASTOON.AUTH.NONCE_REQUIRED", Some("use_dpop_nonce"));
