@@ -4,6 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod signers;
-#[path = "../it/support.rs"]
-#[expect(dead_code, reason = "shared with the integration tests, which use all of it")]
-mod support;
+
+#[path = "../it"]
+mod it {
+    #[expect(dead_code, reason = "shared with the integration tests, which use all of it")]
+    pub mod support;
+}

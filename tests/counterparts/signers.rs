@@ -9,7 +9,7 @@ use std::{
 
 use serde::Deserialize;
 
-use crate::support::service::{Service, World};
+use crate::it::support::service::{Service, World};
 
 /// One proof and what became of it.
 #[derive(Debug, Deserialize)]

@@ -222,7 +222,7 @@ async fn dp_rep_14_every_instance_notices_that_the_store_was_emptied() {
 
 #[tokio::test]
 async fn dp_rep_16_a_used_proof_takes_no_more_memory_than_planned() {
-    const PROOFS: i64 = 4000;
+    const PROOFS: i64 = 2000;
     /// A thousand requests a second for the five minutes of an entry are 75 MB then.
     const BYTES_MAX: i64 = 250;
     let server = RedisServer::start().await;
