@@ -188,6 +188,30 @@ mod tests {
     }
 
     #[test]
+    fn dp_non_19_the_mac_of_one_minute_key_or_tenant_is_no_mac_of_another() {
+        let nonces = nonces('a', None);
+        let issued = |tenant: &str, jkt: &str, minutes: i64| {
+            let nonce = nonces.issue(tenant, jkt, now() + TimeDelta::minutes(minutes));
+            jws::decode(&nonce).unwrap()
+        };
+        let step = |minutes: i64| step_of(now() + TimeDelta::minutes(minutes)).to_be_bytes();
+        for (tenant, jkt, minutes) in
+            [(TENANT, JKT, 1), (TENANT, JKT, -1), (TENANT, "other", 0), ("tnt_other", JKT, 0)]
+        {
+            let mac = &issued(tenant, jkt, minutes)[4..];
+            for claimed in -2..=2 {
+                let forged = jws::encode([&step(claimed)[..], mac].concat());
+                let is_its_own = (tenant, jkt, minutes) == (TENANT, JKT, claimed);
+                let checked = nonces.check(&forged, TENANT, JKT, now());
+                assert_eq!(checked.is_some(), is_its_own, "{tenant} {jkt} {minutes} {claimed}");
+            }
+        }
+        let without_key = super::tests::nonces('b', None);
+        let guessed = without_key.issue(TENANT, JKT, now() + TimeDelta::minutes(1));
+        assert_eq!(nonces.check(&guessed, TENANT, JKT, now()), None);
+    }
+
+    #[test]
     fn dp_non_04_19_what_we_did_not_issue_is_no_nonce() {
         let nonces = nonces('a', None);
         let good = nonces.issue(TENANT, JKT, now());
