@@ -9,6 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{connect::Started, rotate, supervise::supervise};
 use crate::{
     access::{Gate, StoreError},
+    clock,
     commands::{close_session::Places, force_log_out, forward_acknowledgments, keep_sessions},
     config::Config,
     inbox::{
@@ -42,6 +43,8 @@ pub fn start(
     let gate = app.gate().clone();
     let keys_shutdown = shutdown.clone();
     tracker.spawn(async move { gate.run(keys_shutdown).await });
+
+    tracker.spawn(clock::watch::run(app.clock().clone(), shutdown.clone()));
 
     let (secrets, app_of_secrets) = (started.secrets.clone(), app.clone());
     let secrets_shutdown = shutdown.clone();

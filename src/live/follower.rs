@@ -100,6 +100,23 @@ impl Follower {
         }
     }
 
+    /// Reads the past until there is something to say, or nothing is left of it. What fails is left
+    /// to [`Self::next`].
+    pub(super) async fn catch_up(&mut self) {
+        while self.pending.is_empty() {
+            let step = match self.phase {
+                Phase::Reset => self.reset().await,
+                Phase::Past(log) => self.read_past(log).await,
+                Phase::Live | Phase::Ended => return,
+            };
+            match step {
+                Ok(Step::Item(item)) => self.pending.push_back(item),
+                Ok(Step::Nothing) => (),
+                Err(_) => return,
+            }
+        }
+    }
+
     /// The next item; `None` after a last one. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Option<LiveItem> {
         loop {

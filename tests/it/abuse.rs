@@ -9,11 +9,14 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
-use crate::support::{
-    desktop::{Answer, Desktop, key},
-    raw::exchange,
-    service::{Service, World},
-    wait,
+use crate::{
+    access_world,
+    support::{
+        desktop::{Answer, Desktop, key},
+        raw::exchange,
+        service::{Service, World},
+        wait,
+    },
 };
 
 /// One of each kind of thing that may not appear in a log. Each has the mark in it.
@@ -399,6 +402,35 @@ async fn au_05_without_its_record_an_action_has_no_effect_upstream() {
     allow_inserts(&world).await;
     assert_eq!(desktop.post(&service, &path, &key(), &json!({})).await.status, StatusCode::OK);
     wait::until("the one effect", async || effects(&world).await == 1).await;
+}
+
+/// Our own clock is set while we run.
+#[tokio::test]
+async fn ab_27_a_clock_that_jumps_lets_no_ended_token_and_no_used_proof_in() {
+    for hours in [1, -1] {
+        let world = access_world::World::new();
+        let token = world.token();
+        let proof = world.proof(&token);
+        let pending = access_world::opening(world.enter(&token, &proof).await);
+        world.open(&pending).await;
+        access_world::known(world.enter_anew().await);
+
+        world.clock.advance(TimeDelta::hours(hours));
+
+        let expected = if 0 < hours { "TOKEN_EXPIRED" } else { "TOKEN_INVALID" };
+        let fresh = world.proof(&token);
+        let code = access_world::code(world.enter(&token, &fresh).await);
+        assert!(code.ends_with(expected), "{hours}: {code}");
+        assert!(
+            access_world::code(world.enter(&token, &proof).await).starts_with("MELMASTOON.AUTH")
+        );
+
+        // Back in time: the token is good again, the proof is not.
+        world.clock.advance(TimeDelta::hours(-hours));
+        let code = access_world::code(world.enter(&token, &proof).await);
+        assert!(code.ends_with("PROOF_REPLAYED"), "{hours}: {code}");
+        access_world::known(world.enter_anew().await);
+    }
 }
 
 async fn refuse_inserts(world: &World, message: &str) {

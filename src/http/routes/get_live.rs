@@ -119,7 +119,10 @@ fn accepts_events(headers: &HeaderMap) -> bool {
         return true;
     };
     accept.split(',').any(|range| {
-        let media_type = range.split(';').next().unwrap_or_default().trim();
-        matches!(media_type, "text/event-stream" | "text/*" | "*/*")
+        let mut parts = range.split(';').map(str::trim);
+        let is_ours =
+            parts.next().is_some_and(|name| matches!(name, "text/event-stream" | "text/*" | "*/*"));
+        let weight = parts.find_map(|part| part.strip_prefix("q="));
+        is_ours && weight.is_none_or(|weight| weight.parse().is_ok_and(|weight: f32| 0.0 < weight))
     })
 }

@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 const LINE_KEPT_MAX: usize = 512;
 /// Bytes of a request line: no target may be longer than two thirds of it.
 const REQUEST_LINE_MAX: usize = 12 * 1024;
+/// Bytes a body may say it has; far more than it may have, and few enough for every parser.
+const LENGTH_MAX: u64 = 1 << 50;
 /// No part of a head may contain it, so that the parser refuses whatever holds one.
 const SPOILT: u8 = 0;
 
@@ -176,8 +178,9 @@ impl Head {
             self.chunked = true;
         } else if name.eq_ignore_ascii_case(b"content-length") {
             let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit) && whole;
-            let length = std::str::from_utf8(value).ok().and_then(|digits| digits.parse().ok());
-            if self.length.is_some() || !digits || length.is_none() {
+            let length = str::from_utf8(value).ok().and_then(|digits| digits.parse::<u64>().ok());
+            let is_possible = length.is_some_and(|length| length <= LENGTH_MAX);
+            if self.length.is_some() || !digits || !is_possible {
                 return Err(Ambiguous);
             }
             self.length = length;
