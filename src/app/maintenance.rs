@@ -15,7 +15,9 @@ use crate::{
     clock::{Clock, SharedClock, SystemClock},
     config::Foundation,
     ledger::{
-        self, Append, Ledger, NewEvent, Pools, StreamWrite, idempotency::purge, partitions, read,
+        self, Append, Ledger, NewEvent, Pools, StreamWrite,
+        idempotency::purge,
+        partitions, read,
         relay::{self, Relay},
     },
     projector,

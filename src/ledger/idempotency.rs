@@ -227,8 +227,17 @@ mod tests {
     fn id_41_only_headers_worth_repeating_are_kept() {
         let header = |name: &str| (name.to_owned(), format!("value of {name}"));
         let named = [
-            "Content-Type", "content-language", "Location", "ETag", "Date", "DPoP-Nonce",
-            "traceparent", "x-request-id", "Set-Cookie", "WWW-Authenticate", "X-Ledger-Position",
+            "Content-Type",
+            "content-language",
+            "Location",
+            "ETag",
+            "Date",
+            "DPoP-Nonce",
+            "traceparent",
+            "x-request-id",
+            "Set-Cookie",
+            "WWW-Authenticate",
+            "X-Ledger-Position",
         ];
         let response = StoredResponse::new(201, named.map(header), b"{}".to_vec());
 

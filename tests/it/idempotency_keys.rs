@@ -1,5 +1,5 @@
-//! What a key means to a client: when it is asked for, what it may look like, whom it belongs to and
-//! what its repetition is answered with. Over HTTP, against the running service.
+//! What a key means to a client: when it is asked for, what it may look like, whom it belongs to
+//! and what its repetition is answered with. Over HTTP, against the running service.
 
 use std::time::{Duration, SystemTime};
 
@@ -154,9 +154,8 @@ async fn id_07_08_a_repetition_records_publishes_and_tells_nothing() {
     let first = scene.press(&alert_id, &key).await;
     assert_eq!(first.status, StatusCode::OK, "{}", first.body);
     settled(&scene.world, &alert_id).await;
-    let acknowledged = |alert: &Value| {
-        alert["id"] == alert_id.as_str() && alert["state"] == "acknowledged"
-    };
+    let acknowledged =
+        |alert: &Value| alert["id"] == alert_id.as_str() && alert["state"] == "acknowledged";
     scene.desktop.alert(&scene.service, "acknowledged", acknowledged).await;
     let mut live = scene.desktop.live(&scene.service, "?channels=alerts").await;
     // What notification-service said of the alert comes before what it says next.
@@ -190,8 +189,7 @@ async fn id_09_a_repetition_with_the_same_proof_is_refused_like_any_replay() {
     let alert_id = scene.raised().await;
     let (key, path, body) = (key(), path(&alert_id), json!({}));
     let proof = scene.desktop.proof(&scene.service, &Method::POST, &path);
-    let send =
-        || scene.desktop.send_with_proof(&scene.service, &path, Some((&key, &body)), &proof);
+    let send = || scene.desktop.send_with_proof(&scene.service, &path, Some((&key, &body)), &proof);
 
     let first = Answer::read(send().await).await;
     let second = Answer::read(send().await).await;
@@ -281,10 +279,9 @@ async fn id_14_16_another_operator_or_device_has_keys_of_its_own() {
     let mut colleague = scene.other(&tenant_id, json!({})).await;
     let same_operator = json!({ "operatorId": operator_id });
     let mut second_device = scene.other(&tenant_id, same_operator).await;
-    for (case, desktop, alert_id) in [
-        ("id_14", &mut colleague, &alerts[1]),
-        ("id_16", &mut second_device, &alerts[2]),
-    ] {
+    for (case, desktop, alert_id) in
+        [("id_14", &mut colleague, &alerts[1]), ("id_16", &mut second_device, &alerts[2])]
+    {
         let answer = acknowledge(desktop, &scene.service, alert_id, &key).await;
         assert_eq!(answer.status, StatusCode::OK, "{case}: {}", answer.body);
         assert_eq!(answer.body["id"], alert_id.as_str(), "{case}");

@@ -1,5 +1,5 @@
-//! Many requests under one key at once: on one instance, on several, with the first one slow, frozen
-//! or overtaken.
+//! Many requests under one key at once: on one instance, on several, with the first one slow,
+//! frozen or overtaken.
 
 use std::{
     collections::BTreeMap,
@@ -140,8 +140,7 @@ async fn id_19_of_duplicates_with_different_bodies_one_body_is_applied() {
     let key = key();
     // Both bodies at both instances.
     let comment = |number: usize| if number / 2 % 2 == 0 { "one" } else { "two" };
-    let bodies: Vec<Value> =
-        (0..40).map(|number| json!({ "comment": comment(number) })).collect();
+    let bodies: Vec<Value> = (0..40).map(|number| json!({ "comment": comment(number) })).collect();
     let answers = at_once(&desktop, &services, (&alert_id, &key), &bodies).await;
 
     let mut statuses: BTreeMap<String, Vec<StatusCode>> = BTreeMap::new();
