@@ -153,6 +153,8 @@ impl Desktop {
     }
 
     /// Sends exactly these headers and bytes beside what says who is asking, with a fresh proof.
+    /// Sends again when the connection breaks before the answer is read, as it may when a service
+    /// refuses a body that is still on its way.
     pub async fn send_bytes(
         &mut self,
         service: &Service,
@@ -160,20 +162,21 @@ impl Desktop {
         headers: &[(&str, &[u8])],
         body: &[u8],
     ) -> Answer {
-        for _ in 0..2 {
+        for _ in 0..5 {
             let proof = self.proof(service, &method, path);
             let mut request = self.signed(service, method.clone(), path, &proof);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
-            let answer = Answer::read(request.body(body.to_vec()).send().await.unwrap()).await;
+            let Ok(response) = request.body(body.to_vec()).send().await else { continue };
+            let answer = Answer::read(response).await;
             let Some(nonce) = answer.headers.get("dpop-nonce") else { return answer };
             self.nonce = Some(nonce.to_str().unwrap().to_owned());
             if answer.body["code"] != "MELMASTOON.AUTH.NONCE_REQUIRED" {
                 return answer;
             }
         }
-        panic!("the service did not take its own nonce");
+        panic!("the service neither answers nor takes its own nonce");
     }
 
     /// A request of this operator on this device.
