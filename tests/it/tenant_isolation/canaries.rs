@@ -57,7 +57,11 @@ async fn ti_50_nothing_that_one_tenant_is_given_holds_a_canary_of_the_other() {
     let world = World::start().await;
     let log = tempfile::NamedTempFile::new().unwrap();
     let stderr = File::create(log.path()).unwrap();
-    let service = world.service_with(|command| drop(command.stderr(stderr))).await;
+    let service = world
+        .service_with(|command| {
+            command.stderr(stderr);
+        })
+        .await;
     let published = [
         Listener::on(&world, "melmastoon.bff.backoffice.alert-ack").await,
         Listener::on(&world, "melmastoon.bff.backoffice.session").await,
