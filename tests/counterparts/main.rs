@@ -26,5 +26,5 @@ mod pgbouncer;
 
 /// What the shared files call `crate::support`.
 mod support {
-    pub use super::{service, wait};
+    pub(crate) use super::{service, wait};
 }
