@@ -26,7 +26,7 @@ use crate::support::{
     wait,
 };
 
-const OPERATIONS: u64 = 2_000;
+const OPERATIONS: u64 = 1_000;
 const CLIENTS: usize = 5;
 /// More would only make the inboxes long.
 const ALERTS_MAX: usize = 60;
