@@ -8,7 +8,7 @@ use serde_json::Value;
 pub struct UnknownKind(pub String);
 
 /// The kinds of [`crate::ledger`] in their current versions.
-pub const CURRENT_KINDS: [&str; 10] = [
+pub const CURRENT_KINDS: [&str; 13] = [
     "melmastoon.bff.backoffice.alert.acknowledged.v1",
     "melmastoon.bff.backoffice.acknowledgment.forwarded.v1",
     "melmastoon.bff.backoffice.acknowledgment.forward_failed.v1",

@@ -81,7 +81,7 @@ pub fn start(
     look_after_sessions(started, tracker, shutdown);
     forward(started, tracker, shutdown);
     partition(started, tracker, shutdown);
-    forget(started, tracker, shutdown);
+    purge(started, tracker, shutdown);
 }
 
 fn publish(
@@ -224,7 +224,7 @@ fn partition(started: &Started, tracker: &TaskTracker, shutdown: &CancellationTo
     });
 }
 
-fn forget(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
+fn purge(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
     let pools = started.app.pools().clone();
     supervise("purge-idempotency", tracker, shutdown, move |shutdown| {
         let pools = pools.clone();
