@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use events::{OperatorId, TenantId};
-
 use super::{
     CommandError, Resources,
     close_session::Places,
@@ -31,9 +29,7 @@ pub async fn run(
     revocation: &Revocation,
 ) -> Result<(), CommandError> {
     let tenant_id = &revocation.tenant_id;
-    if let Some(operator_id) = whose_membership(&revocation.subject) {
-        announce(places, tenant_id, operator_id).await?;
-    }
+    announce(places, revocation).await?;
     let Some(subject) = fenced(&revocation.subject) else { return Ok(()) };
     let fence = live::Revocation {
         tenant_id: tenant_id.clone(),
@@ -50,26 +46,18 @@ pub async fn run(
     Ok(())
 }
 
-/// Whose membership every instance has to ask for anew: `None` for nobody's, `Some(None)` for a
-/// whole tenant's.
-fn whose_membership(subject: &RevokedSubject) -> Option<Option<&OperatorId>> {
-    match subject {
+/// Lets every instance ask anew for the memberships that may be others now.
+async fn announce(places: &Places, revocation: &Revocation) -> Result<(), CommandError> {
+    let operator_id = match &revocation.subject {
         RevokedSubject::Membership(operator_id) | RevokedSubject::Rights(operator_id) => {
-            Some(Some(operator_id))
+            Some(operator_id)
         }
-        RevokedSubject::Tenant => Some(None),
+        RevokedSubject::Tenant => None,
         RevokedSubject::Session(_) | RevokedSubject::Operator(_) | RevokedSubject::Device(_) => {
-            None
+            return Ok(());
         }
-    }
-}
-
-async fn announce(
-    places: &Places,
-    tenant_id: &TenantId,
-    operator_id: Option<&OperatorId>,
-) -> Result<(), CommandError> {
-    memberships::announce(&places.session_tier, tenant_id, operator_id)
+    };
+    memberships::announce(&places.session_tier, &revocation.tenant_id, operator_id)
         .await
         .map_err(|error| CommandError::Unavailable(error.into()))
 }

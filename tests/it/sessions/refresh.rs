@@ -168,7 +168,10 @@ async fn dp_ref_04_two_refreshes_of_one_token_give_one_grant_and_end_its_family(
     let sent = (0..2).map(|_| {
         let (proof, key) = (desktop.refresh_proof(&service), key());
         let (desktop, service, token) = (&desktop, &service, token.as_str());
-        async move { Answer::read(desktop.send_refresh(service, (&key, token), &proof).await).await }
+        async move {
+            let wish = (key.as_str(), token);
+            Answer::read(desktop.send_refresh(service, wish, &proof).await).await
+        }
     });
     let mut answers = join_all(sent).await;
 

@@ -26,7 +26,8 @@ async fn ss_03_a_stream_ends_with_its_token_and_says_so() {
     let lived = signed_in_at.elapsed();
     // The token's times are whole seconds, cut off.
     assert!(lifetime <= lived + Duration::from_secs(1), "{lived:?}");
-    assert!(lived < lifetime + Duration::from_secs(2), "{lived:?}");
+    // Not a figure: a busy machine may be late to say what was due.
+    assert!(lived < lifetime + Duration::from_secs(10), "{lived:?}");
     let alert = json!({ "propertyId": desktop.property(), "severity": "high", "title": "Late" });
     let subject = "melmastoon.notification.alert.raised.v1";
     happened(&world, desktop.text("tenantId"), subject, alert).await;
