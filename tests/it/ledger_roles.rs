@@ -237,84 +237,83 @@ async fn ti_10_11_a_migrated_database_has_no_defect_of_isolation_and_any_role_ca
     }
 }
 
+/// Rule of the lint, a defect it has to find, and what takes the defect away again.
+const PLANTED: &[(&str, &str, &str)] = &[
+    (
+        "L1",
+        "alter table event_session_2026 no force row level security",
+        "alter table event_session_2026 force row level security",
+    ),
+    ("L1", "create table forgotten (tenant_id text)", "drop table forgotten"),
+    ("L2", "create unique index oracle on stream_head (stream)", "drop index oracle"),
+    (
+        "L3",
+        "alter table stream_head add column parent text; \
+            create unique index parents on subject_key (subject_id, tenant_id); \
+            alter table subject_key add constraint plain unique (subject_id); \
+            alter table stream_head add constraint blind foreign key (parent) references subject_key (subject_id)",
+        "alter table stream_head drop constraint blind, drop column parent; \
+         alter table subject_key drop constraint plain; drop index parents",
+    ),
+    ("L4", "create view leaky as select * from event", "drop view leaky"),
+    ("L5", "create materialized view copied as select 1 as one", "drop materialized view copied"),
+    (
+        "L6",
+        "create function public.powerful() returns int language sql security definer as 'select 1'",
+        "drop function public.powerful()",
+    ),
+    (
+        "L6",
+        "create function maintenance.powerful() returns int language sql security definer as 'select 1'",
+        "drop function maintenance.powerful()",
+    ),
+    (
+        "L8",
+        "create table owned (a int); alter table owned owner to backoffice_relay",
+        "drop table owned",
+    ),
+    (
+        "L9",
+        "grant truncate on event to backoffice_jobs",
+        "revoke truncate on event from backoffice_jobs",
+    ),
+    (
+        "L10",
+        "create policy open on stream_head for update to backoffice_append using (true)",
+        "drop policy open on stream_head",
+    ),
+    (
+        "L12",
+        "create policy open on event for select to backoffice_app using (true)",
+        "drop policy open on event",
+    ),
+    (
+        "L12",
+        "create policy open on inbox_event for select using (true)",
+        "drop policy open on inbox_event",
+    ),
+    (
+        "L14",
+        "drop policy relay_deletes on relay_parked",
+        "create policy relay_deletes on relay_parked for delete to backoffice_relay using (true)",
+    ),
+    (
+        "L14",
+        "grant select on inbox_dead_letter to backoffice_app",
+        "revoke select on inbox_dead_letter from backoffice_app",
+    ),
+    (
+        "L15",
+        "alter policy tenant_reads on event_session_2026 to backoffice_app, backoffice_jobs",
+        "alter policy tenant_reads on event_session_2026 to backoffice_app",
+    ),
+];
+
 #[tokio::test]
 async fn ti_10_11_15_16_17_the_lint_finds_each_planted_defect() {
     let database = TestDatabase::create().await;
     let mut superuser = database.superuser().await;
-    for (rule, plant, remove) in [
-        (
-            "L1",
-            "alter table event_session_2026 no force row level security",
-            "alter table event_session_2026 force row level security",
-        ),
-        ("L1", "create table forgotten (tenant_id text)", "drop table forgotten"),
-        ("L2", "create unique index oracle on stream_head (stream)", "drop index oracle"),
-        (
-            "L3",
-            "alter table stream_head add column parent text; \
-                create unique index parents on subject_key (subject_id, tenant_id); \
-                alter table subject_key add constraint plain unique (subject_id); \
-                alter table stream_head add constraint blind foreign key (parent) references subject_key (subject_id)",
-            "alter table stream_head drop constraint blind, drop column parent; \
-             alter table subject_key drop constraint plain; drop index parents",
-        ),
-        ("L4", "create view leaky as select * from event", "drop view leaky"),
-        (
-            "L5",
-            "create materialized view copied as select 1 as one",
-            "drop materialized view copied",
-        ),
-        (
-            "L6",
-            "create function public.powerful() returns int language sql security definer as 'select 1'",
-            "drop function public.powerful()",
-        ),
-        (
-            "L6",
-            "create function maintenance.powerful() returns int language sql security definer as 'select 1'",
-            "drop function maintenance.powerful()",
-        ),
-        (
-            "L8",
-            "create table owned (a int); alter table owned owner to backoffice_relay",
-            "drop table owned",
-        ),
-        (
-            "L9",
-            "grant truncate on event to backoffice_jobs",
-            "revoke truncate on event from backoffice_jobs",
-        ),
-        (
-            "L10",
-            "create policy open on stream_head for update to backoffice_append using (true)",
-            "drop policy open on stream_head",
-        ),
-        (
-            "L12",
-            "create policy open on event for select to backoffice_app using (true)",
-            "drop policy open on event",
-        ),
-        (
-            "L12",
-            "create policy open on inbox_event for select using (true)",
-            "drop policy open on inbox_event",
-        ),
-        (
-            "L14",
-            "drop policy relay_deletes on relay_parked",
-            "create policy relay_deletes on relay_parked for delete to backoffice_relay using (true)",
-        ),
-        (
-            "L14",
-            "grant select on inbox_dead_letter to backoffice_app",
-            "revoke select on inbox_dead_letter from backoffice_app",
-        ),
-        (
-            "L15",
-            "alter policy tenant_reads on event_session_2026 to backoffice_app, backoffice_jobs",
-            "alter policy tenant_reads on event_session_2026 to backoffice_app",
-        ),
-    ] {
+    for &(rule, plant, remove) in PLANTED {
         sqlx::raw_sql(plant).execute(&mut superuser).await.unwrap();
         let defects = lint::defects(&mut superuser).await.unwrap();
         assert!(defects.iter().any(|defect| defect.rule.starts_with(rule)), "{rule}: {plant}");
