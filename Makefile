@@ -2,7 +2,7 @@
 # (ports, broker, where programs come from) stand at the top of ops/dev/stack.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test conformance coverage mutants bench fuzz fmt lint schemas sqlx clients clean
+.PHONY: help run test conformance coverage mutants bench fuzz fmt lint schemas sqlx clients supply-chain clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ clients: ## Google's Node and Python clients against the embedded broker
 
 mutants: ## change the code that keeps callers apart; the tests must notice nine in ten changes
 	@ops/dev/mutants.sh
+
+supply-chain: ## what is built in: bans, licences, sources, known vulnerabilities
+	@ops/dev/supply-chain.sh
 
 clean: ## stop and delete the development stack
 	@ops/dev/stack.sh clean

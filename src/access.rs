@@ -19,6 +19,7 @@ mod refusal;
 pub mod replay;
 pub mod session;
 mod settings;
+pub mod standing;
 mod store;
 mod strict_json;
 pub mod token;
@@ -27,7 +28,7 @@ pub mod version_floor;
 pub use self::{
     caller::{App, AppPlatform, Caller, NetworkMode},
     entrant::PendingSession,
-    gate::{AccessRequest, Admission, BareProof, Gate},
+    gate::{AccessRequest, Admission, BareProof, DeviceHeaders, Gate, GrantError, Granted, Place},
     refusal::{Reason, Refusal},
     settings::{Issuer, NonceMode, Settings, SettingsError},
     store::{SessionTier, StoreError},

@@ -3,6 +3,7 @@
 pub mod connect;
 pub mod maintenance;
 pub mod readiness;
+pub mod rotate;
 pub mod supervise;
 pub mod workers;
 

@@ -1,5 +1,7 @@
 //! The time, as a parameter: the machine's in service, one that tests set otherwise.
 
+pub mod watch;
+
 use std::sync::{
     Arc,
     atomic::{AtomicI64, Ordering},

@@ -1,11 +1,16 @@
 //! Use cases: what an operator or a worker wants done, one file each.
 
 pub mod acknowledge_alert;
+pub mod close_session;
 pub mod consume_attestation;
+pub mod force_log_out;
 pub mod forward_acknowledgments;
 pub mod idempotency;
+pub mod keep_sessions;
 pub mod open_session;
 pub mod reconcile_alerts;
+pub mod refresh_session;
+mod session_record;
 pub mod step_up;
 
 use std::sync::Arc;
@@ -54,6 +59,9 @@ pub enum CommandError {
     /// Too many others write to the same stream, or at all.
     #[error("the ledger is too busy")]
     Busy,
+    /// The session was revoked while the request was under way.
+    #[error("the session has been revoked")]
+    Revoked,
     #[error("the ledger cannot be reached")]
     Unavailable(#[source] anyhow::Error),
 }

@@ -1,6 +1,7 @@
 //! The ledger: what operators did, append-only, in the order of commit, in Postgres.
 
 pub mod append;
+pub mod audit;
 mod batch;
 mod commit;
 pub mod event_store;

@@ -7,6 +7,7 @@
 pub mod cursor;
 mod follower;
 mod hub;
+pub mod memberships;
 mod registry;
 pub mod revocations;
 pub mod streams;

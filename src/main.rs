@@ -7,7 +7,7 @@ use anyhow::Context;
 use backoffice::{
     app::{self, maintenance},
     config::{self, Config, Foundation},
-    database, desktop, dev,
+    database, desktop, dev, secrets,
     telemetry::{self, LogFormat},
 };
 use clap::{Parser, Subcommand, ValueEnum};
@@ -109,6 +109,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.role {
         Role::Serve => {
             log()?;
+            secrets::forbid_dumps().context("memory dumps cannot be forbidden")?;
             app::serve(Config::from_environment()?).await
         }
         Role::Migrate => {

@@ -16,8 +16,8 @@ use google_cloud_pubsub::{
 pub use publisher::{Outbound, PublishError, Publisher};
 pub use subscription::{Delivery, Subscription};
 pub use topology::{
-    CHECKPOINT_TOPIC, IAM_EVENTS, INTAKE_TOPICS, dead_letter_topic, revocation_subscription,
-    subscription_of,
+    CHECKPOINT_TOPIC, IAM_EVENTS, INTAKE_TOPICS, REVOCATION_TOPICS, TENANT_EVENTS,
+    dead_letter_topic, revocation_subscription, subscription_of,
 };
 
 /// Where Pub/Sub is and what we may do there.

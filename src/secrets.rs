@@ -1,56 +1,65 @@
 //! Secrets come as files that only the service may read, one secret a file.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+mod file;
+mod watch;
+
+use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
-/// Shorter secrets can be guessed.
-const LENGTH_MIN: usize = 32;
-/// Longer files are no secrets but mistakes.
-const LENGTH_MAX: usize = 4_096;
+use self::file::{LENGTH_MAX, LENGTH_MIN, optional, secret};
+pub use self::watch::{Rotated, Step, Watch};
 
 /// Everything the service keeps from others.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Secrets {
-    /// File `pepper`: fingerprints and upstream keys are derived from it.
+    /// File `pepper`: fingerprints and upstream keys are derived from it. Read at the start only:
+    /// another one would make a request that is repeated a new request.
     pub pepper: SecretString,
-    /// Files `sse-signing-key` and, after a rotation, `sse-signing-key.previous`: cursors.
+    /// Files `sse-signing-key` and `sse-signing-key.previous`: cursors.
     pub live: Rotating,
     /// Files `dpop-nonce-key` and `dpop-nonce-key.previous`.
     pub nonce: Rotating,
     /// Files `personal-data-key` and `personal-data-key.previous`: wrap the keys of the persons in
-    /// the ledger, and seal stored answers.
+    /// the ledger, and seal stored answers. Read at the start only.
     pub personal_data: Rotating,
 }
 
-/// A secret that can be changed without refusing what was made with the one before.
+/// A secret that can be changed, also while the service runs, without refusing what was made with
+/// the one before.
+///
+/// The file `<name>` holds the key that makes, `<name>.previous` one that is accepted beside it. To
+/// rotate without one refusal anywhere: write the new key as `.previous` first, and when every
+/// instance has it, exchange the two.
 #[derive(Clone, Debug)]
 pub struct Rotating {
     pub current: SecretString,
-    pub previous: Option<SecretString>,
+    /// The file's, then those that were current while this process ran, newest first.
+    pub previous: Vec<SecretString>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     #[error("secret file {0} cannot be read")]
     Unreadable(PathBuf, #[source] std::io::Error),
+    #[error("secret file {0} is no regular file")]
+    NoFile(PathBuf),
     #[error("secret file {0} can be read by other users: chmod 0400")]
     TooOpen(PathBuf),
-    #[error("secret file {0} must hold {LENGTH_MIN} to {LENGTH_MAX} bytes of text")]
+    #[error("secret file {0} must hold {LENGTH_MIN} to {LENGTH_MAX} bytes")]
     Length(PathBuf),
+    #[error("secret file {0} must hold one line of text")]
+    NoText(PathBuf),
 }
 
 impl Secrets {
     /// Reads the secrets of a directory.
     ///
     /// # Errors
-    /// The first file that is missing, too open, too short or too long.
+    /// The first file that is missing, no file, too open, too short, too long or no line of text.
     pub fn read(directory: &Path) -> Result<Self, SecretError> {
         Ok(Self {
             pepper: secret(directory, "pepper")?,
@@ -73,52 +82,27 @@ impl Secrets {
     }
 }
 
-fn rotating(directory: &Path, name: &str) -> Result<Rotating, SecretError> {
-    let previous = format!("{name}.previous");
-    let previous =
-        if directory.join(&previous).exists() { Some(secret(directory, &previous)?) } else { None };
-    Ok(Rotating { current: secret(directory, name)?, previous })
+/// From now on this process leaves no image of its memory behind, and no other process of its user
+/// may read it.
+///
+/// # Errors
+/// The system refuses.
+pub fn forbid_dumps() -> std::io::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
 }
 
-fn secret(directory: &Path, name: &str) -> Result<SecretString, SecretError> {
-    let path = directory.join(name);
-    let unreadable = |error| SecretError::Unreadable(path.clone(), error);
-    let mode = fs::metadata(&path).map_err(unreadable)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        return Err(SecretError::TooOpen(path));
-    }
-    let text = fs::read_to_string(&path).map_err(unreadable)?;
-    let secret = text.trim_end();
-    if secret.len() < LENGTH_MIN || LENGTH_MAX < secret.len() {
-        return Err(SecretError::Length(path));
-    }
-    Ok(secret.to_owned().into())
+fn rotating(directory: &Path, name: &str) -> Result<Rotating, SecretError> {
+    let previous = optional(directory, &format!("{name}.previous"))?.into_iter().collect();
+    Ok(Rotating { current: secret(directory, name)?, previous })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
     use super::*;
-
-    #[test]
-    fn a_secret_that_others_can_read_or_guess_is_refused() {
-        let directory = directory(0o400, "x".repeat(32));
-        assert!(Secrets::read(directory.path()).is_ok());
-
-        let open = self::directory(0o644, "x".repeat(32));
-        assert!(matches!(Secrets::read(open.path()), Err(SecretError::TooOpen(_))));
-        let short = self::directory(0o400, "x".repeat(31));
-        assert!(matches!(Secrets::read(short.path()), Err(SecretError::Length(_))));
-        let empty = tempfile::tempdir().unwrap();
-        assert!(matches!(Secrets::read(empty.path()), Err(SecretError::Unreadable(..))));
-    }
-
-    #[test]
-    fn a_line_break_at_the_end_is_not_part_of_the_secret() {
-        let plain = Secrets::read(directory(0o400, "x".repeat(40)).path()).unwrap();
-        let broken =
-            Secrets::read(directory(0o400, format!("{}\n", "x".repeat(40))).path()).unwrap();
-        assert_eq!(plain.peppered("test", &[]), broken.peppered("test", &[]));
-    }
 
     #[test]
     fn parts_cannot_be_shifted_into_each_other() {
@@ -126,7 +110,23 @@ mod tests {
         assert_ne!(secrets.peppered("p", &[b"ab", b"c"]), secrets.peppered("p", &[b"a", b"bc"]));
     }
 
-    fn directory(mode: u32, content: impl AsRef<[u8]>) -> tempfile::TempDir {
+    #[test]
+    fn se_01_a_line_break_at_the_end_is_not_part_of_the_secret() {
+        let plain = Secrets::read(directory(0o400, "x".repeat(40)).path()).unwrap();
+        for end in ["\n", "\r\n", "\n\n"] {
+            let content = format!("{}{end}", "x".repeat(40));
+            let broken = Secrets::read(directory(0o400, content).path()).unwrap();
+            assert_eq!(plain.peppered("test", &[]), broken.peppered("test", &[]), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn se_02_a_printed_secret_shows_nothing() {
+        let secrets = Secrets::read(directory(0o400, "hunter2-".repeat(5)).path()).unwrap();
+        assert!(!format!("{secrets:?}").contains("hunter2"));
+    }
+
+    pub(super) fn directory(mode: u32, content: impl AsRef<[u8]>) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         for name in ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key"] {
             let path = directory.path().join(name);

@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod document;
 mod error;
 mod exchange;
+pub mod iam;
 pub mod iam_step_up;
 pub mod id_token;
 pub mod notification;

@@ -3,6 +3,7 @@
 pub mod iam;
 pub mod lock;
 pub mod notification;
+pub mod tenant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +18,7 @@ pub enum UpstreamEvent {
     SessionRevoked(iam::SessionRevoked),
     UserLocked(iam::UserLocked),
     DeviceRevoked(iam::DeviceRevoked),
+    Tenant(tenant::TenantEvent),
 }
 
 impl UpstreamEvent {
@@ -36,7 +38,7 @@ impl UpstreamEvent {
             "melmastoon.iam.session.revoked.v1" => Self::SessionRevoked(from(payload)?),
             "melmastoon.iam.user.locked.v1" => Self::UserLocked(from(payload)?),
             "melmastoon.iam.device.revoked.v1" => Self::DeviceRevoked(from(payload)?),
-            _ => return Ok(None),
+            _ => return Ok(tenant::TenantEvent::read(subject, payload)?.map(Self::Tenant)),
         };
         Ok(Some(read))
     }

@@ -162,7 +162,8 @@ fn subject(event: &FactEvent) -> Option<(&AlertId, &PropertyId)> {
         | FactEvent::Upstream(
             UpstreamEvent::SessionRevoked(_)
             | UpstreamEvent::UserLocked(_)
-            | UpstreamEvent::DeviceRevoked(_),
+            | UpstreamEvent::DeviceRevoked(_)
+            | UpstreamEvent::Tenant(_),
         ) => None,
     }
 }
@@ -193,7 +194,8 @@ fn apply_upstream(alert: &mut Alert, event: &UpstreamEvent) {
         UpstreamEvent::AlertResolved(resolved) => alert.resolve(resolved.at),
         UpstreamEvent::SessionRevoked(_)
         | UpstreamEvent::UserLocked(_)
-        | UpstreamEvent::DeviceRevoked(_) => (),
+        | UpstreamEvent::DeviceRevoked(_)
+        | UpstreamEvent::Tenant(_) => (),
     }
 }
 

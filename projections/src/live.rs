@@ -88,7 +88,8 @@ fn alert_event(event: &FactEvent) -> Option<LiveEvent> {
         | FactEvent::Upstream(
             UpstreamEvent::SessionRevoked(_)
             | UpstreamEvent::UserLocked(_)
-            | UpstreamEvent::DeviceRevoked(_),
+            | UpstreamEvent::DeviceRevoked(_)
+            | UpstreamEvent::Tenant(_),
         ) => return None,
     };
     Some(LiveEvent { channel: Channel::Alerts, property_id: property_id.clone(), data })

@@ -49,6 +49,11 @@ impl Entrant {
         Self { claims, roles, property_ids, scopes, fresh_nonce }
     }
 
+    /// Open to the operator; empty means none.
+    pub(super) fn property_ids(&self) -> &[PropertyId] {
+        &self.property_ids
+    }
+
     /// The caller within an open session.
     pub(super) fn known(self, session: &Session, headers: AppHeaders) -> Caller {
         let app = headers.or(&session.app);
@@ -93,6 +98,20 @@ impl PendingSession {
         &self.entrant.claims.device_id
     }
 
+    /// iam's session.
+    pub fn sid(&self) -> &str {
+        &self.entrant.claims.sid
+    }
+
+    pub fn token_expires_at(&self) -> DateTime<Utc> {
+        self.entrant.claims.expires_at
+    }
+
+    /// For the `DPoP-Nonce` header of the answer, when one is due.
+    pub fn fresh_nonce(&self) -> Option<&str> {
+        self.entrant.fresh_nonce.as_deref()
+    }
+
     pub(super) fn claims(&self) -> &Claims {
         &self.entrant.claims
     }
@@ -112,6 +131,8 @@ impl PendingSession {
             locale: claims.locale.clone(),
             app: self.app.clone(),
             opened_at,
+            token_issued_at: claims.issued_at,
+            token_expires_at: claims.expires_at,
         }
     }
 

@@ -1,15 +1,18 @@
 //! The gate: lets a request in, or says why not.
 
 mod checks;
+mod granted;
 
 use std::{collections::HashMap, sync::Arc};
 
 use futures::future::join_all;
 use http::{HeaderMap, Method};
 use redis::aio::ConnectionManager;
+use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+pub use self::granted::{DeviceHeaders, GrantError, Granted, Place};
 use super::{
     caller::{App, Caller},
     claims::ClaimRules,
@@ -18,13 +21,14 @@ use super::{
     flags::Flags,
     jwks::{self, Jwks},
     membership::{self, Memberships},
-    nonce::Nonces,
+    nonce::{Nonces, ShortSecret},
     policy::Policy,
     rate::{LocalRates, Standings},
     refusal::Refusal,
     replay::ReplayStore,
     session::SessionStore,
     settings::{Settings, SettingsError},
+    standing::Standing,
     store::{SessionTier, StoreError},
     token::TokenVerifier,
     version_floor::VersionBlocked,
@@ -73,6 +77,9 @@ struct Inner {
     replay: ReplayStore,
     sessions: SessionStore,
     algorithms: dpop::Algorithms,
+    tier: SessionTier,
+    /// `None` where nobody but the fences vouches for sessions.
+    standing: Option<Standing>,
     window: dpop::Window,
     bearer_with_proof: bool,
     rates: LocalRates,
@@ -126,7 +133,9 @@ impl Gate {
             rates: LocalRates::new(settings.rates),
             flags: Flags::new(tier.clone(), settings.flags_interval),
             update_url: settings.update_url.clone(),
-            sessions: SessionStore::new(tier, settings.session_ttl),
+            sessions: SessionStore::new(tier.clone(), settings.session_ttl),
+            tier,
+            standing: None,
             algorithms: settings.proof_algorithms,
             window: settings.window,
             bearer_with_proof: settings.bearer_with_proof,
@@ -192,6 +201,18 @@ impl Gate {
     /// so long ago that nobody knows by what: the next refusal brings one.
     pub fn nonce_for(&self, caller: &Caller) -> Option<String> {
         self.0.nonce_for(caller)
+    }
+
+    /// From now on nonces are signed with `current`; those under `previous` are accepted still.
+    ///
+    /// # Errors
+    /// A secret that is too short; nothing changes then.
+    pub fn rotate_nonce_secrets(
+        &self,
+        current: &SecretString,
+        previous: &[SecretString],
+    ) -> Result<(), ShortSecret> {
+        self.0.nonces.as_ref().map_or(Ok(()), |nonces| nonces.rotate(current, previous))
     }
 
     /// Lets a request in, once per proof.

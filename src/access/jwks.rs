@@ -121,13 +121,14 @@ impl Jwks {
         if let Some(key) = self.known(kid, algorithm) {
             return Ok(key);
         }
-        if self.may_ask_for(kid) {
+        let is_asked_now = self.flight.try_lock().is_err();
+        if !self.is_unknown(kid) && (is_asked_now || !self.is_cooling()) {
             let _flight = self.flight.lock().await;
             if let Some(key) = self.known(kid, algorithm) {
                 return Ok(key);
             }
             // Whoever held the flight before may have asked already.
-            if self.may_ask_for(kid) {
+            if !self.is_unknown(kid) && !self.is_cooling() {
                 *lock(&self.last_asked) = Some(Instant::now());
                 if let Err(error) = self.refresh().await {
                     self.warn(&error);
@@ -202,11 +203,12 @@ impl Jwks {
         self.usable()?.keys.find(kid, algorithm).cloned()
     }
 
-    fn may_ask_for(&self, kid: &str) -> bool {
-        let is_cooling = lock(&self.last_asked).is_some_and(|at| at.elapsed() < COOLDOWN);
-        let is_unknown =
-            lock(&self.unknown).get(kid).is_some_and(|since| since.elapsed() < UNKNOWN_TTL);
-        !is_cooling && !is_unknown
+    fn is_cooling(&self) -> bool {
+        lock(&self.last_asked).is_some_and(|at| at.elapsed() < COOLDOWN)
+    }
+
+    fn is_unknown(&self, kid: &str) -> bool {
+        lock(&self.unknown).get(kid).is_some_and(|since| since.elapsed() < UNKNOWN_TTL)
     }
 
     fn note_unknown(&self, kid: &str) {

@@ -1,4 +1,8 @@
-//! What tenant-service says of an operator, kept for five minutes; no answer means no entry.
+//! What tenant-service says of an operator; no answer means no entry.
+//!
+//! It is kept for five minutes, and that somebody is no member for ten seconds. tenant-service's
+//! events make every instance forget sooner (`live::memberships`), in a second or two: five minutes
+//! is the bound for a change whose event is lost.
 
 use std::{
     sync::Arc,
@@ -67,6 +71,11 @@ impl Memberships {
             Ok(member.filter(|member| member.active).map(Arc::new))
         };
         self.known.try_get_with(key, asked).await
+    }
+
+    /// Forgets everything, where it is not known who has changed.
+    pub fn forget_all(&self) {
+        self.known.invalidate_all();
     }
 
     /// Forgets what is known of an operator, whose roles may have changed.

@@ -5,6 +5,9 @@
 //! make one, of this minute or of one to come. The gate passes the epoch of the replay store with
 //! the tenant, so that nonces end when the store forgets which proofs were used.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use aws_lc_rs::hmac;
 use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
@@ -29,9 +32,12 @@ const SECRET_BYTES_MIN: usize = 32;
 pub struct ShortSecret;
 
 /// Issues and checks nonces.
-pub struct Nonces {
+pub struct Nonces(ArcSwap<Keys>);
+
+/// The keys between two rotations.
+struct Keys {
     current: hmac::Key,
-    previous: Option<hmac::Key>,
+    previous: Vec<hmac::Key>,
 }
 
 /// What a good nonce says of its age.
@@ -52,7 +58,22 @@ impl Nonces {
         current: &SecretString,
         previous: Option<&SecretString>,
     ) -> Result<Self, ShortSecret> {
-        Ok(Self { current: key(current)?, previous: previous.map(key).transpose()? })
+        let previous = previous.map(key).transpose()?.into_iter().collect();
+        Ok(Self(ArcSwap::from_pointee(Keys { current: key(current)?, previous })))
+    }
+
+    /// From now on `current` signs, and nonces under any of `previous` are accepted beside it.
+    ///
+    /// # Errors
+    /// A secret of less than 32 bytes; the keys stay what they were.
+    pub fn rotate(
+        &self,
+        current: &SecretString,
+        previous: &[SecretString],
+    ) -> Result<(), ShortSecret> {
+        let previous = previous.iter().map(key).collect::<Result<_, _>>()?;
+        self.0.store(Arc::new(Keys { current: key(current)?, previous }));
+        Ok(())
     }
 
     /// The nonce of this minute: 27 characters of base64url.
@@ -60,7 +81,7 @@ impl Nonces {
         let step = step_of(now);
         let mut nonce = [0; NONCE_BYTES];
         nonce[..4].copy_from_slice(&step.to_be_bytes());
-        nonce[4..].copy_from_slice(&mac(&self.current, step, tenant, jkt));
+        nonce[4..].copy_from_slice(&mac(&self.0.load().current, step, tenant, jkt));
         jws::encode(nonce)
     }
 
@@ -79,11 +100,12 @@ impl Nonces {
         if !(-STEPS_AHEAD_MAX..=STEPS_BACK_MAX).contains(&age) {
             return None;
         }
-        if bool::from(mac(&self.current, step, tenant, jkt).ct_eq(given)) {
+        let keys = self.0.load();
+        let is_of = |key| bool::from(mac(key, step, tenant, jkt).ct_eq(given));
+        if is_of(&keys.current) {
             return Some(if age <= 0 { Freshness::Current } else { Freshness::Ageing });
         }
-        let previous = self.previous.as_ref()?;
-        bool::from(mac(previous, step, tenant, jkt).ct_eq(given)).then_some(Freshness::Ageing)
+        keys.previous.iter().any(is_of).then_some(Freshness::Ageing)
     }
 }
 
@@ -163,6 +185,30 @@ mod tests {
         assert_eq!(rotated.check(&old, TENANT, JKT, now()), Some(Freshness::Ageing));
         assert_eq!(nonces('b', None).check(&old, TENANT, JKT, now()), None);
         assert_eq!(nonces('b', Some('c')).check(&old, TENANT, JKT, now()), None);
+    }
+
+    #[test]
+    fn dp_non_19_the_mac_of_one_minute_key_or_tenant_is_no_mac_of_another() {
+        let nonces = nonces('a', None);
+        let issued = |tenant: &str, jkt: &str, minutes: i64| {
+            let nonce = nonces.issue(tenant, jkt, now() + TimeDelta::minutes(minutes));
+            jws::decode(&nonce).unwrap()
+        };
+        let step = |minutes: i64| step_of(now() + TimeDelta::minutes(minutes)).to_be_bytes();
+        for (tenant, jkt, minutes) in
+            [(TENANT, JKT, 1), (TENANT, JKT, -1), (TENANT, "other", 0), ("tnt_other", JKT, 0)]
+        {
+            let mac = &issued(tenant, jkt, minutes)[4..];
+            for claimed in -2..=2 {
+                let forged = jws::encode([&step(claimed)[..], mac].concat());
+                let is_its_own = (tenant, jkt, minutes) == (TENANT, JKT, claimed);
+                let checked = nonces.check(&forged, TENANT, JKT, now());
+                assert_eq!(checked.is_some(), is_its_own, "{tenant} {jkt} {minutes} {claimed}");
+            }
+        }
+        let without_key = super::tests::nonces('b', None);
+        let guessed = without_key.issue(TENANT, JKT, now() + TimeDelta::minutes(1));
+        assert_eq!(nonces.check(&guessed, TENANT, JKT, now()), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Sessions in the session tier: one a device, sliding for twelve hours, opened by one request
 //! only.
 
+mod keeping;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -9,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 use ulid::Ulid;
 
+use self::keeping::Scripts;
+pub use self::keeping::{Due, Kept};
 use super::{
-    caller::App,
+    caller::{App, Caller},
     claims::Claims,
     entrant::PendingSession,
     store::{SessionTier, StoreError},
@@ -35,6 +39,10 @@ pub struct Session {
     pub locale: Option<String>,
     pub app: App,
     pub opened_at: DateTime<Utc>,
+    /// Of the token it was opened or last refreshed with.
+    pub token_issued_at: DateTime<Utc>,
+    /// Of the same token. Later without another one, the session is idle.
+    pub token_expires_at: DateTime<Utc>,
 }
 
 impl Session {
@@ -47,6 +55,20 @@ impl Session {
             && self.sid == claims.sid
             && self.jkt == claims.jkt
     }
+
+    /// The session as it is after its device was let in anew.
+    #[must_use]
+    pub fn renewed(&self, caller: &Caller) -> Self {
+        Self {
+            roles: caller.roles.clone(),
+            property_ids: caller.property_ids.clone(),
+            locale: caller.locale.clone(),
+            app: caller.app.clone(),
+            token_issued_at: caller.token_issued_at,
+            token_expires_at: caller.token_expires_at,
+            ..self.clone()
+        }
+    }
 }
 
 /// Where sessions are kept.
@@ -54,12 +76,13 @@ impl Session {
 pub struct SessionStore {
     tier: SessionTier,
     ttl: Duration,
+    scripts: Scripts,
 }
 
 impl SessionStore {
     /// `ttl` after its last request a session is gone.
     pub fn new(tier: SessionTier, ttl: Duration) -> Self {
-        Self { tier, ttl }
+        Self { tier, ttl, scripts: Scripts::default() }
     }
 
     /// The session of a device, not prolonged by this look.
@@ -73,31 +96,6 @@ impl SessionStore {
     ) -> Result<Option<Session>, StoreError> {
         let stored = self.tier.get(&key(tenant_id, device_id)).await?;
         Ok(stored.as_deref().and_then(read))
-    }
-
-    /// Puts a session in the place of the device's last one.
-    ///
-    /// # Errors
-    /// The session tier did not answer in time; the session may have been stored.
-    pub async fn put(&self, session: &Session) -> Result<(), StoreError> {
-        let json = serde_json::to_vec(session).expect("a session has string keys only");
-        let key = key(&session.tenant_id, &session.device_id);
-        self.tier.set(&key, &json, self.ttl).await
-    }
-
-    /// Ends a session unless a newer one has taken its place; whether it was there.
-    ///
-    /// # Errors
-    /// The session tier did not answer in time.
-    pub async fn remove(&self, session: &Session) -> Result<bool, StoreError> {
-        let stored = self.get(&session.tenant_id, &session.device_id).await?;
-        match stored {
-            Some(stored) if stored.session_id == session.session_id => {
-                let json = serde_json::to_vec(&stored).expect("a session has string keys only");
-                self.tier.delete_if(&key(&session.tenant_id, &session.device_id), &json).await
-            }
-            _ => Ok(false),
-        }
     }
 
     /// Takes the right to open the session of a device, for `ttl` at most; false when another

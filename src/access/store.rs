@@ -36,16 +36,6 @@ impl SessionTier {
         self.within(connection.get(key)).await
     }
 
-    pub(super) async fn set(
-        &self,
-        key: &str,
-        value: &[u8],
-        ttl: Duration,
-    ) -> Result<(), StoreError> {
-        let mut connection = self.connection.clone();
-        self.within(connection.pset_ex(key, value, milliseconds(ttl))).await
-    }
-
     /// Whether the key was absent and is set now.
     pub(super) async fn set_if_absent(
         &self,

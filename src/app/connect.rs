@@ -11,17 +11,21 @@ use tokio_util::task::TaskTracker;
 
 use super::{App, Parts, Stop};
 use crate::{
-    access::{self, Gate, jwks, membership},
+    access::{
+        self, Gate, jwks, membership,
+        standing::{Standing, Validate, ValidateError},
+    },
     clock::SharedClock,
     commands::Resources,
     config::{Config, Limits, Stores},
     database,
     http::seal::Seal,
+    inbox::revocation::Feed,
     ledger::{self, Ledger, Pools, leaf, personal::MasterKey},
     live::{self, CursorKeys, Hub},
     projector::{self, Builder},
     pubsub::{self, Pubsub},
-    secrets::{Rotating, Secrets},
+    secrets::{Rotating, Secrets, Watch},
     upstream::{self, Upstream, id_token},
     views::Redis,
 };
@@ -39,6 +43,9 @@ pub struct Started {
     pub app: App,
     pub pubsub: Pubsub,
     pub stores: projector::Stores,
+    pub secrets: Watch,
+    /// How current the revocations are.
+    pub feed: Feed,
 }
 
 /// Connects to every store and starts what requests need. `trackers` are those of requests and of
@@ -52,7 +59,8 @@ pub async fn connect(
     stop: &Stop,
     trackers: (&TaskTracker, &TaskTracker),
 ) -> anyhow::Result<Started> {
-    let secrets = Secrets::read(&config.foundation.secrets_dir).context("SECRETS_DIR")?;
+    let secrets_dir = &config.foundation.secrets_dir;
+    let (secrets, watch) = Watch::start(secrets_dir).context("SECRETS_DIR")?;
     let (tracker, worker_tracker) = trackers;
     let upstream = upstream(config)?;
     let (pools, session_tier, cache_tier, pubsub) = tokio::try_join!(
@@ -61,7 +69,9 @@ pub async fn connect(
         redis("REDIS_CACHE_URL", config.foundation.stores.redis_cache_url.expose_secret()),
         pubsub(&config.foundation.stores),
     )?;
-    let gate = gate(config, &secrets, &upstream, &session_tier, clock.clone())?;
+    let feed = Feed::new(clock.clone());
+    let gate = gate(config, &secrets, &upstream, &session_tier, clock.clone())?
+        .vouched_by(standing(upstream.clone(), feed.clone()));
     gate.flags().refresh_or_report().await;
     let cursor_keys = cursor_keys(&secrets.live);
     let hub = Hub::start(
@@ -101,7 +111,7 @@ pub async fn connect(
         clock,
         tracker: tracker.clone(),
     });
-    Ok(Started { app, pubsub, stores })
+    Ok(Started { app, pubsub, stores, secrets: watch, feed })
 }
 
 /// The pools, once the database answers, is migrated and keeps tenants apart.
@@ -213,7 +223,7 @@ fn gate(
             access::NonceMode::Off
         },
         nonce_secret: Some(secrets.nonce.current.clone()),
-        nonce_secret_previous: secrets.nonce.previous.clone(),
+        nonce_secret_previous: secrets.nonce.previous.first().cloned(),
         bearer_with_proof: tokens.bearer_with_proof,
         store_timeout: tokens.session_tier_timeout,
         rates: rates(&config.limits),
@@ -262,8 +272,21 @@ fn lookup(upstream: Upstream) -> membership::Lookup {
     })
 }
 
+/// Who vouches for sessions: iam, and the feed of its revocations.
+fn standing(upstream: Upstream, feed: Feed) -> Standing {
+    let validate: Validate = Arc::new(move |tenant_id, sid| {
+        let upstream = upstream.clone();
+        async move {
+            let active = upstream::iam::is_active(&upstream, &tenant_id, &sid).await;
+            active.map_err(|error| ValidateError(Arc::new(error)))
+        }
+        .boxed()
+    });
+    Standing::new(validate, Arc::new(move || feed.lag()))
+}
+
 fn cursor_keys(secret: &Rotating) -> CursorKeys {
-    CursorKeys::new(secret.current.clone(), secret.previous.iter().cloned().collect())
+    CursorKeys::new(secret.current.clone(), secret.previous.clone())
 }
 
 /// The key that wraps the keys of persons; its id is its fingerprint, so that a rotation needs no
@@ -274,7 +297,7 @@ fn cursor_keys(secret: &Rotating) -> CursorKeys {
 pub fn master_key(secrets: &Secrets) -> anyhow::Result<MasterKey> {
     let (id, key) = named(&secrets.personal_data.current);
     let mut master_key = MasterKey::new(&id, &key)?;
-    if let Some(previous) = &secrets.personal_data.previous {
+    for previous in &secrets.personal_data.previous {
         let (id, key) = named(previous);
         master_key = master_key.with_previous(&id, &key)?;
     }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use events::{LedgerEvent, Metadata, StreamId, TenantId, ledger::system::SystemEvent};
 use indicatif::{ProgressBar, ProgressStyle};
 use projections::{AlertInbox, Projection};
@@ -15,17 +15,14 @@ use crate::{
     clock::{Clock, SharedClock, SystemClock},
     config::Foundation,
     ledger::{
-        self, Append, Ledger, NewEvent, Pools, StreamWrite,
+        self, Append, Ledger, NewEvent, Pools, StreamWrite, audit,
         idempotency::purge,
-        partitions, read,
+        partitions,
         relay::{self, Relay},
     },
     projector,
     secrets::Secrets,
 };
-
-/// Events hashed in one transaction.
-const VERIFY_PAGE: u32 = 1_000;
 
 /// Folds every alert inbox anew, with a progress bar, and records that it was done.
 ///
@@ -129,28 +126,23 @@ pub async fn redrive(foundation: &Foundation) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Hashes every stored event anew, in the order of positions.
+/// Checks every stored event, log and stream against what was recorded of it.
 ///
 /// # Errors
-/// Names the first position that is missing or is not what its leaf hash says.
+/// Names the first defect.
 pub async fn verify_ledger(foundation: &Foundation) -> anyhow::Result<()> {
     let pools = connect::postgres(&foundation.stores).await?;
     let bar = progress("events");
-    bar.set_length(u64::try_from(read::head(pools.jobs()).await?)?);
-    let mut after = 0;
-    loop {
-        let page = read::tail(pools.jobs(), after, VERIFY_PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.position;
-        for event in &page {
-            if event.recompute_leaf_hash() != event.leaf_hash {
-                bail!("position {} is not what was recorded", event.position);
-            }
-        }
-        bar.set_position(u64::try_from(after)?);
-    }
+    let audited = audit::audit(pools.jobs(), |done, total| {
+        bar.set_length(u64::try_from(total).unwrap_or_default());
+        bar.set_position(u64::try_from(done).unwrap_or_default());
+    })
+    .await?;
     bar.finish();
-    println!("ledger: {after} events, every one as recorded, no gap");
+    println!(
+        "ledger: {} events in {} logs and {} streams, every one as recorded, no gap",
+        audited.events, audited.logs, audited.streams
+    );
     Ok(())
 }
 

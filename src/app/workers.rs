@@ -6,9 +6,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{connect::Started, supervise::supervise};
+use super::{connect::Started, rotate, supervise::supervise};
 use crate::{
-    commands::forward_acknowledgments,
+    access::{Gate, StoreError},
+    clock,
+    commands::{close_session::Places, force_log_out, forward_acknowledgments, keep_sessions},
     config::Config,
     inbox::{
         intake::{self, Intake},
@@ -19,13 +21,16 @@ use crate::{
         partitions,
         relay::{self, Relay},
     },
-    live, projector, upstream,
+    live::memberships::{self, Change},
+    projector, upstream,
 };
 
 /// How often partitions are made ahead; they are made three periods ahead.
 const PARTITION_INTERVAL: Duration = Duration::from_hours(6);
-/// Longer than any token lives.
-const FENCE_LIFETIME: Duration = Duration::from_hours(24);
+/// How often it is noted that revocations are fenced.
+const FENCES_INTERVAL: Duration = Duration::from_secs(5);
+/// Longer than tenant-service takes to answer, or to know of its own event everywhere.
+const FORGET_AGAIN_AFTER: Duration = Duration::from_secs(4);
 
 /// Starts them all.
 pub fn start(
@@ -38,6 +43,14 @@ pub fn start(
     let gate = app.gate().clone();
     let keys_shutdown = shutdown.clone();
     tracker.spawn(async move { gate.run(keys_shutdown).await });
+
+    tracker.spawn(clock::watch::run(app.clock().clone(), shutdown.clone()));
+
+    let (secrets, app_of_secrets) = (started.secrets.clone(), app.clone());
+    let secrets_shutdown = shutdown.clone();
+    tracker.spawn(async move {
+        rotate::run(secrets, &app_of_secrets, &secrets_shutdown).await;
+    });
 
     let (upstream, probe_shutdown) = (app.commands().upstream.clone(), shutdown.clone());
     tracker.spawn(async move { upstream::probe::run(&upstream, &probe_shutdown).await });
@@ -65,6 +78,7 @@ pub fn start(
     });
     publish(started, config, tracker, shutdown);
     revoke(started, tracker, shutdown);
+    look_after_sessions(started, tracker, shutdown);
     forward(started, tracker, shutdown);
     partition(started, tracker, shutdown);
     forget(started, tracker, shutdown);
@@ -96,33 +110,87 @@ fn publish(
 
 /// Revocations have their own road: the fence stands before the message is acknowledged.
 fn revoke(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
-    let (pubsub, session_tier) = (started.pubsub.clone(), started.stores.session.clone());
+    let app = &started.app;
+    let (pubsub, feed) = (started.pubsub.clone(), started.feed.clone());
+    let (resources, places) = (app.commands().clone(), places(started));
     supervise("revocations", tracker, shutdown, move |shutdown| {
-        let (pubsub, session_tier) = (pubsub.clone(), session_tier.clone());
+        let (pubsub, feed) = (pubsub.clone(), feed.clone());
+        let (resources, places) = (resources.clone(), places.clone());
         async move {
-            let sink = |revoked: revocation::Revocation| {
-                let session_tier = session_tier.clone();
-                async move {
-                    let revocation = revocation_of(revoked);
-                    live::revocations::publish(&session_tier, &revocation, FENCE_LIFETIME).await?;
-                    Ok(())
-                }
-                .boxed()
+            let sink = |revocation: revocation::Revocation| {
+                let (resources, places) = (resources.clone(), places.clone());
+                async move { Ok(force_log_out::run(&resources, &places, &revocation).await?) }
+                    .boxed()
             };
-            revocation::run(&pubsub, sink, &shutdown).await
+            revocation::run(&pubsub, sink, &feed, &shutdown).await
+        }
+    });
+
+    let (gate, clock, feed) = (app.gate().clone(), app.clock().clone(), started.feed.clone());
+    supervise("fences", tracker, shutdown, move |shutdown| {
+        let (gate, clock, feed) = (gate.clone(), clock.clone(), feed.clone());
+        async move {
+            while !shutdown.is_cancelled() {
+                gate.note_fencing(clock.now()).await?;
+                metrics::gauge!("bff_backoffice_revocation_feed_lag_seconds")
+                    .set(feed.lag().as_secs_f64());
+                tokio::select! {
+                    () = shutdown.cancelled() => (),
+                    () = tokio::time::sleep(FENCES_INTERVAL) => (),
+                }
+            }
+            Ok::<(), StoreError>(())
         }
     });
 }
 
-fn revocation_of(revoked: revocation::Revocation) -> live::Revocation {
-    let subject = match revoked.subject {
-        revocation::RevokedSubject::Session(sid) => live::Subject::Session(sid),
-        revocation::RevokedSubject::Operator(operator_id) => live::Subject::Operator(operator_id),
-        revocation::RevokedSubject::Device(device_id) => live::Subject::Device(device_id),
-        revocation::RevokedSubject::Tenant => live::Subject::Tenant,
-    };
-    let revocation::Revocation { tenant_id, reason, at, .. } = revoked;
-    live::Revocation { tenant_id, subject, reason, at }
+/// Sessions end by themselves, and what memberships are remembered is forgotten when they change.
+fn look_after_sessions(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
+    let app = &started.app;
+    let (resources, sessions) = (app.commands().clone(), app.sessions().clone());
+    supervise("sessions", tracker, shutdown, move |shutdown| {
+        let (resources, sessions) = (resources.clone(), sessions.clone());
+        async move { keep_sessions::run(&resources, &sessions, &shutdown).await }
+    });
+
+    let (gate, session_tier) = (app.gate().clone(), started.stores.session.clone());
+    let forgetting = tracker.clone();
+    supervise("memberships", tracker, shutdown, move |shutdown| {
+        let (gate, session_tier) = (gate.clone(), session_tier.clone());
+        let forgetting = forgetting.clone();
+        async move {
+            let heard = |change: Change| {
+                let (gate, shutdown) = (gate.clone(), shutdown.clone());
+                forgetting.spawn(async move {
+                    forget(&gate, &change).await;
+                    // A request may have been asking while it changed, or been told what was.
+                    tokio::select! {
+                        () = shutdown.cancelled() => (),
+                        () = tokio::time::sleep(FORGET_AGAIN_AFTER) => {
+                            forget(&gate, &change).await;
+                        }
+                    }
+                });
+            };
+            memberships::follow(&session_tier, heard, &shutdown).await
+        }
+    });
+}
+
+async fn forget(gate: &Gate, change: &Change) {
+    match change {
+        Change::Of(tenant_id, operator_id) => {
+            gate.memberships().forget(tenant_id, operator_id).await;
+        }
+        Change::OfMany => gate.memberships().forget_all(),
+    }
+}
+
+fn places(started: &Started) -> Places {
+    Places {
+        sessions: started.app.sessions().clone(),
+        session_tier: started.stores.session.clone(),
+    }
 }
 
 fn forward(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {

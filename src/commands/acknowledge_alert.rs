@@ -76,27 +76,30 @@ pub struct Acknowledgment {
 pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome, CommandError> {
     for attempt in 0..ATTEMPTS_MAX {
         // Nearly every alert is acknowledged once: its stream is read only where it turns out not
-        // to be empty.
-        match request.acknowledge(resources, attempt == 0).await {
+        // to be empty. The key is asked once a round: to find a claim whose lease is over is to
+        // take it over.
+        let known = match request.acknowledge(resources, attempt == 0).await {
             Ok(recorded) => return request.tell(resources, recorded).await,
-            Err(Refused::ByKey) => (),
             Err(Refused::ByRace) => continue,
+            Err(Refused::Failed(error)) => return Err(error),
+            Err(Refused::ByKey) => request.keyed.known(resources).await?,
             Err(Refused::ByRule(standing, forward)) => {
                 // A request that comes again meets its own event: the key is asked before the
                 // rule's answer is given.
-                if request.keyed.known(resources).await?.is_none() {
+                let known = request.keyed.known(resources).await?;
+                if known.is_none() {
                     let answer = answer(&standing, forward == Forward::Done);
                     let claim = request.keyed.start_and_complete(request.actor, answer.clone());
                     match request.write(resources, claim).await {
                         Ok(()) => return Ok(Outcome::new(answer, None)),
-                        Err(CommandError::InProgress) => (),
+                        Err(CommandError::InProgress) => continue,
                         Err(error) => return Err(error),
                     }
                 }
+                known
             }
-            Err(Refused::Failed(error)) => return Err(error),
-        }
-        match request.keyed.known(resources).await? {
+        };
+        match known {
             Some(Known::Answered(response)) => {
                 return Ok(Outcome { response, position: None, replayed: true });
             }

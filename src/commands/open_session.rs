@@ -1,24 +1,22 @@
 //! A device's first request opens its session: recorded in the ledger, then kept in the session
-//! tier, by one request only.
+//! tier, by one request only. The session that the device had before ends with it.
 
 use std::time::Duration;
 
-use cqrs_es::CqrsFramework;
-use events::{Metadata, SessionId, StreamId};
+use events::{SessionId, ledger::operator_session::ClosingReason};
 use tokio::time::Instant;
 use ulid::Ulid;
 
-use super::{CommandError, Resources};
+use super::{
+    CommandError, Resources,
+    session_record::{Occasion, Recorded, record},
+};
 use crate::{
     access::{
         Caller, PendingSession, StoreError,
-        session::{Session, SessionStore},
+        session::{Kept, Session, SessionStore},
     },
-    aggregates::{
-        OperatorSession,
-        operator_session::{Command, Opening},
-    },
-    ledger::event_store::TenantStore,
+    aggregates::operator_session::{Command, Opening},
 };
 
 /// The right to open a session ends by itself when its holder dies.
@@ -32,7 +30,8 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 /// # Errors
 /// [`CommandError::Unavailable`] when ledger or session tier fail; an opening that was recorded may
 /// then have no session, and the next request opens another one. [`CommandError::Busy`] when the
-/// other request did not finish in time.
+/// other request did not finish in time; [`CommandError::Revoked`] when the session was revoked
+/// meanwhile.
 pub async fn run(
     resources: &Resources,
     sessions: &SessionStore,
@@ -65,50 +64,37 @@ async fn open(
         return Ok(session);
     }
     let at = resources.clock.now();
+    let occasion = Occasion { request_id: request_id.to_owned(), ..Occasion::default() };
+    if let Some(replaced) = sessions.get(pending.tenant_id(), pending.device_id()).await? {
+        // One that has ended already says no, which is as good.
+        let close = Command::Close { reason: ClosingReason::Replaced, at };
+        record(resources, &replaced, &occasion, (close, None)).await?;
+    }
     let session = pending.session(SessionId::new(Ulid::generate()), at);
-    record(resources, &session, request_id).await?;
-    sessions.put(&session).await?;
-    Ok(session)
+    match record(resources, &session, &occasion, (opening(&session), None)).await? {
+        Recorded::Done => (),
+        Recorded::Rejected(rejection) => return Err(CommandError::Unavailable(rejection.into())),
+    }
+    match sessions.put(&session).await? {
+        Kept::Stored => Ok(session),
+        // Revoked since the gate has looked: the session ends as it began.
+        Kept::Fenced | Kept::Gone => {
+            let log_out = Command::ForceLogOut { reason: "revoked".to_owned(), at };
+            record(resources, &session, &occasion, (log_out, None)).await?;
+            Err(CommandError::Revoked)
+        }
+    }
 }
 
-async fn record(
-    resources: &Resources,
-    session: &Session,
-    request_id: &str,
-) -> Result<(), CommandError> {
-    let metadata = Metadata {
-        operator_id: Some(session.operator_id.clone()),
-        device_id: Some(session.device_id.clone()),
-        session_id: Some(session.session_id.clone()),
-        locale: session.locale.clone(),
-        app_version: Some(session.app.version.clone()),
-        app_platform: Some(session.app.platform.to_string()),
-        network_mode: Some(session.app.network_mode.to_string()),
-        request_id: Some(request_id.to_owned()),
-        correlation_id: Some(request_id.to_owned()),
-        producer_instance: resources.instance.to_string(),
-        sampling_per_mille: 1000,
-        ..Metadata::default()
-    };
-    let opening = Opening {
+fn opening(session: &Session) -> Command {
+    Command::Open(Opening {
         session_id: session.session_id.clone(),
         operator_id: session.operator_id.clone(),
         device_id: session.device_id.clone(),
         property_ids: session.property_ids.clone(),
         roles: session.roles.clone(),
         at: session.opened_at,
-    };
-    let tenant_id = session.tenant_id.clone();
-    let store = TenantStore::<OperatorSession>::new(
-        &resources.ledger,
-        &resources.clock,
-        tenant_id,
-        metadata,
-    );
-    CqrsFramework::new(store, vec![], ())
-        .execute(StreamId::session(&session.session_id).as_str(), Command::Open(opening))
-        .await
-        .map_err(CommandError::from_aggregate)
+    })
 }
 
 impl From<StoreError> for CommandError {

@@ -119,6 +119,7 @@ pub fn command_problem(error: CommandError) -> Problem {
     match error {
         CommandError::KeyReused => Problem::new(Code::IdempotencyKeyReused),
         CommandError::InProgress => Problem::new(Code::IdempotencyInProgress).retry_after(second),
+        CommandError::Revoked => problem(Reason::SessionRevoked.into()),
         CommandError::Busy => Problem::new(Code::Overloaded).retry_after(second),
         CommandError::Unavailable(cause) => {
             Problem::new(Code::DependencyUnavailable).retry_after(second).cause(cause)

@@ -105,8 +105,8 @@ fn malformed(detail: &str) -> Problem {
 
 /// `application/json`, in UTF-8 if it says so, and not compressed.
 fn is_plain_json(headers: &HeaderMap) -> bool {
-    let encoded =
-        headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let encoded = encodings.any(|encoding| encoding != "identity");
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(content_type), None) = (types.next(), types.next()) else { return false };
     let Ok(content_type) = content_type.to_str() else { return false };

@@ -4,8 +4,11 @@ pub mod get_alerts;
 pub mod get_bootstrap;
 pub mod get_live;
 pub mod get_live_poll;
+pub mod get_session;
 pub mod post_alert_acknowledge;
 pub mod post_auth_mfa_step_up;
+pub mod post_auth_refresh;
+pub mod post_auth_sign_out;
 
 use axum::{Router, middleware, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -17,6 +20,7 @@ use crate::app::App;
 fn authenticated() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(get_bootstrap::handle))
+        .routes(routes!(get_session::handle))
         .routes(routes!(get_alerts::handle))
         .routes(routes!(post_alert_acknowledge::handle))
         .routes(routes!(post_auth_mfa_step_up::handle))
@@ -25,14 +29,21 @@ fn authenticated() -> OpenApiRouter<App> {
         .route("/sse/stream", get(get_live::handle))
 }
 
+/// The routes that let their callers in by rules of their own.
+fn admitting() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(post_auth_refresh::handle))
+        .routes(routes!(post_auth_sign_out::handle))
+}
+
 /// The service as it listens: routes, documentation, health.
 pub fn router(app: App, readiness: Readiness) -> Router {
     let layer = middleware::from_fn_with_state(app.clone(), authenticate::layer);
-    let api = authenticated().route_layer(layer);
+    let api = authenticated().route_layer(layer).merge(admitting());
     super::router(api, OpenApiRouter::new(), app, readiness, layers::Settings::default())
 }
 
 /// The `OpenAPI` document of all routes.
 pub fn document() -> utoipa::openapi::OpenApi {
-    super::document(authenticated(), OpenApiRouter::new())
+    super::document(authenticated().merge(admitting()), OpenApiRouter::new())
 }

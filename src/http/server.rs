@@ -2,12 +2,13 @@
 //! end.
 
 mod address_cap;
+mod head_guard;
 mod patient_stream;
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
-use http::Request;
+use http::{HeaderValue, Request, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::{counter, gauge};
@@ -21,11 +22,13 @@ use tower::Service;
 
 use self::{
     address_cap::{AddressCap, AddressPermit},
+    head_guard::GuardedStream,
     patient_stream::PatientStream,
 };
 
 /// Waiting after the machine refused another connection: it is out of descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// What one listener allows.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +41,8 @@ pub struct Settings {
     pub head_read_timeout: Duration,
     /// Without the client taking a single byte of an answer.
     pub write_stall_timeout: Duration,
+    /// Without the client's machine confirming what was sent: it is gone without a word.
+    pub unconfirmed_timeout: Duration,
     /// Fields of a request's head.
     pub headers_max: usize,
     /// Bytes of a request's head, and about what is buffered of a connection. At least 8 KiB.
@@ -53,6 +58,7 @@ impl Default for Settings {
             connections_per_address_max: Some(100),
             head_read_timeout: Duration::from_secs(10),
             write_stall_timeout: Duration::from_secs(30),
+            unconfirmed_timeout: Duration::from_secs(30),
             headers_max: 64,
             head_size_max: 32 * 1024,
             drain_timeout: Duration::from_secs(8),
@@ -153,14 +159,24 @@ async fn converse(accepted: Accepted, shared: Shared) {
     let Shared { router, settings, draining, abandoned } = shared;
     let open = gauge!("bff_backoffice_connections");
     open.increment(1.0);
-    if let Err(error) = accepted.stream.set_nodelay(true) {
+    if let Err(error) = prepare(&accepted.stream, &settings) {
         tracing::debug!(%error, "a connection went away at once");
     }
     let stream = PatientStream::new(accepted.stream, settings.write_stall_timeout);
+    let stream = GuardedStream::new(stream);
     let peer = PeerAddress(accepted.peer);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        router.clone().call(request.map(Body::new))
+        let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+        let answer = router.clone().call(request.map(Body::new));
+        async move {
+            let mut response = answer.await?;
+            if is_chunked {
+                // The guard does not look for a head behind a chunked body: none may come.
+                response.headers_mut().insert(header::CONNECTION, CLOSE);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -185,6 +201,13 @@ async fn converse(accepted: Accepted, shared: Shared) {
         tracing::debug!(%error, "a connection ended early");
     }
     open.decrement(1.0);
+}
+
+fn prepare(stream: &TcpStream, settings: &Settings) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let unconfirmed_ms = u32::try_from(settings.unconfirmed_timeout.as_millis());
+    rustix::net::sockopt::set_tcp_user_timeout(stream, unconfirmed_ms.unwrap_or(u32::MAX))?;
+    Ok(())
 }
 
 async fn drain(connections: &TaskTracker, abandoned: &CancellationToken, within: Duration) {

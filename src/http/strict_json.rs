@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded_without_exhausting_the_stack() {
+    fn ab_16_depth_is_bounded_without_exhausting_the_stack() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(read(nested(DEPTH_MAX).as_bytes()).is_ok());
         assert!(read(nested(DEPTH_MAX + 1).as_bytes()).is_err());

@@ -1,19 +1,32 @@
 //! Worker: the road of its own for revocations, whose fence stands before the message is
 //! acknowledged.
 
+mod feed;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use events::{DeviceId, OperatorId, TenantId, upstream::UpstreamEvent};
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::time::timeout;
+use events::{
+    DeviceId, OperatorId, TenantId,
+    upstream::{UpstreamEvent, tenant::TenantEvent},
+};
+use futures::{
+    StreamExt,
+    future::{BoxFuture, try_join_all},
+    stream::FuturesUnordered,
+};
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::feed::Feed;
+use self::feed::Flow;
 use super::envelope;
-use crate::pubsub::{self, Delivery, Pubsub, PubsubError};
+use crate::pubsub::{self, Delivery, Pubsub, PubsubError, Subscription};
 
 /// How long a fence may take to be written before the message is asked for again.
 const SINK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long Pub/Sub may take to say that it is there.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(4);
 /// Fences written at the same time: a slow one must not hold up the others.
 const CONCURRENT_MAX: usize = 64;
 
@@ -22,11 +35,11 @@ const CONCURRENT_MAX: usize = 64;
 pub struct Revocation {
     pub tenant_id: TenantId,
     pub subject: RevokedSubject,
-    /// iam's word, such as `admin` or `refresh_replay`; `user_locked` and `device_revoked` for
-    /// those events.
+    /// iam's word, such as `admin` or `refresh_replay`; `user_locked`, `device_revoked`,
+    /// `membership_ended`, `membership_changed` and `tenant_suspended` for those events.
     pub reason: String,
     pub at: DateTime<Utc>,
-    /// iam's id of the event.
+    /// The producer's id of the event.
     pub event_id: String,
 }
 
@@ -38,6 +51,10 @@ pub enum RevokedSubject {
     Operator(OperatorId),
     Device(DeviceId),
     Tenant,
+    /// The operator is no member any more.
+    Membership(OperatorId),
+    /// Roles or properties of the operator may be others now; nobody is shut out.
+    Rights(OperatorId),
 }
 
 impl Revocation {
@@ -53,6 +70,7 @@ impl Revocation {
             UpstreamEvent::DeviceRevoked(revoked) => {
                 (RevokedSubject::Device(revoked.device_id), "device_revoked".to_owned(), revoked.at)
             }
+            UpstreamEvent::Tenant(event) => of_tenant_event(event),
             UpstreamEvent::AlertRaised(_)
             | UpstreamEvent::AlertAcknowledged(_)
             | UpstreamEvent::AlertResolved(_)
@@ -63,30 +81,77 @@ impl Revocation {
     }
 }
 
+fn of_tenant_event(event: TenantEvent) -> (RevokedSubject, String, DateTime<Utc>) {
+    match event {
+        TenantEvent::Suspended(suspended) => {
+            (RevokedSubject::Tenant, "tenant_suspended".to_owned(), suspended.at)
+        }
+        TenantEvent::MembershipEnded(moved) => {
+            (RevokedSubject::Membership(moved.operator_id), "membership_ended".to_owned(), moved.at)
+        }
+        TenantEvent::MembershipChanged(moved) => {
+            (RevokedSubject::Rights(moved.operator_id), "membership_changed".to_owned(), moved.at)
+        }
+    }
+}
+
 /// Hands every revocation to `sink` until `shutdown`, and acknowledges it when `sink` has written
-/// it; else it comes again.
+/// it; else it comes again. Tells `feed` how far it has come.
 ///
-/// What cannot be read is acknowledged: intake, which reads the same topic, keeps it as a dead
+/// What cannot be read is acknowledged: intake, which reads the same topics, keeps it as a dead
 /// letter.
 ///
 /// # Errors
-/// When the subscription cannot be read. The supervisor starts it again, with backoff.
+/// When a subscription cannot be read. The supervisor starts it again, with backoff.
 pub async fn run<F>(
     pubsub: &Pubsub,
     sink: F,
+    feed: &Feed,
     shutdown: &CancellationToken,
 ) -> Result<(), PubsubError>
 where
     F: Fn(Revocation) -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync,
 {
-    let mut subscription = pubsub.subscribe(&pubsub::revocation_subscription());
+    let sink = &sink;
+    let followed = pubsub::REVOCATION_TOPICS.iter().enumerate().map(|(number, topic)| async move {
+        follow(pubsub, topic, sink, &feed.flow(number), shutdown).await
+    });
+    try_join_all(followed).await.map(drop)
+}
+
+async fn follow<F>(
+    pubsub: &Pubsub,
+    topic: &'static str,
+    sink: &F,
+    flow: &Flow<'_>,
+    shutdown: &CancellationToken,
+) -> Result<(), PubsubError>
+where
+    F: Fn(Revocation) -> BoxFuture<'static, anyhow::Result<()>>,
+{
+    let name = pubsub::revocation_subscription(topic);
+    tokio::select! {
+        taken = take(pubsub.subscribe(&name), (topic, sink), flow, shutdown) => taken,
+        () = probe(pubsub, &name, flow) => Ok(()),
+    }
+}
+
+async fn take<F>(
+    mut subscription: Subscription,
+    (topic, sink): (&'static str, &F),
+    flow: &Flow<'_>,
+    shutdown: &CancellationToken,
+) -> Result<(), PubsubError>
+where
+    F: Fn(Revocation) -> BoxFuture<'static, anyhow::Result<()>>,
+{
     let mut writing = FuturesUnordered::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
             Some(()) = writing.next() => (),
             delivery = subscription.next(), if writing.len() < CONCURRENT_MAX => match delivery? {
-                Some(delivery) => writing.push(deliver(delivery, &sink)),
+                Some(delivery) => writing.push(fence(topic, delivery, sink, flow)),
                 None => break,
             },
         }
@@ -97,14 +162,42 @@ where
     Ok(())
 }
 
-async fn deliver<F>(delivery: Delivery, sink: &F)
+/// Asks again and again whether Pub/Sub is there, and notes if it is. Beside the pull and not in
+/// its loop: a pull that is interrupted while it connects leaves a stream behind, to which the
+/// broker hands messages that nobody reads.
+async fn probe(pubsub: &Pubsub, subscription: &str, flow: &Flow<'_>) {
+    let mut probes = interval(feed::PROBE_INTERVAL);
+    loop {
+        probes.tick().await;
+        match timeout(PROBE_TIMEOUT, pubsub.reach_subscription(subscription)).await {
+            Ok(Ok(())) => flow.reached(),
+            Ok(Err(error)) => {
+                tracing::warn!(subscription, error = %error, "no word of revocations");
+            }
+            Err(_) => tracing::warn!(subscription, "no word of revocations in time"),
+        }
+    }
+}
+
+async fn fence<F>(topic: &str, delivery: Delivery, sink: &F, flow: &Flow<'_>)
 where
     F: Fn(Revocation) -> BoxFuture<'static, anyhow::Result<()>>,
 {
-    let read = envelope::read(pubsub::IAM_EVENTS, &delivery.attributes, &delivery.data);
+    let message_id = delivery.message_id.clone();
+    flow.received(&message_id, delivery.published_at);
+    let is_fenced = deliver(topic, delivery, sink).await;
+    flow.dealt_with(&message_id, is_fenced);
+}
+
+/// Whether nothing of the message is left to fence.
+async fn deliver<F>(topic: &str, delivery: Delivery, sink: &F) -> bool
+where
+    F: Fn(Revocation) -> BoxFuture<'static, anyhow::Result<()>>,
+{
+    let read = envelope::read(topic, &delivery.attributes, &delivery.data);
     let Some(revocation) = read.ok().flatten().and_then(Revocation::of) else {
         delivery.ack();
-        return;
+        return true;
     };
     let event_id = revocation.event_id.clone();
     let written = timeout(SINK_TIMEOUT, sink(revocation)).await;
@@ -132,4 +225,5 @@ where
         }
     };
     metrics::counter!("bff_backoffice_revocations_total", "outcome" => outcome).increment(1);
+    outcome == "written"
 }

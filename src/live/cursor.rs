@@ -1,6 +1,9 @@
 //! A desktop's place in its tenant's live streams, sealed so that it can be neither read, forged
 //! nor carried to another tenant.
 
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use events::TenantId;
 use hmac::{Hmac, KeyInit, Mac};
@@ -78,21 +81,41 @@ impl Cursor {
 #[error("the cursor is not one of ours for this tenant")]
 pub struct Forged;
 
-/// The secrets that seal cursors: the current one, and those of before that still open them.
+/// The secrets that seal cursors: the current one, and those of before that still open them. All
+/// clones see a rotation at once.
 #[derive(Clone)]
-pub struct CursorKeys {
+pub struct CursorKeys(Arc<ArcSwap<Generation>>);
+
+/// The secrets between two rotations.
+struct Generation {
+    number: u64,
     current: SecretString,
     previous: Vec<SecretString>,
 }
 
 impl CursorKeys {
     pub fn new(current: SecretString, previous: Vec<SecretString>) -> Self {
-        Self { current, previous }
+        Self(Arc::new(ArcSwap::from_pointee(Generation { number: 0, current, previous })))
+    }
+
+    /// From now on cursors are sealed with `current` and opened with any of both, also on streams
+    /// that are open.
+    pub fn rotate(&self, current: &SecretString, previous: &[SecretString]) {
+        self.0.rcu(|before| Generation {
+            number: before.number + 1,
+            current: current.clone(),
+            previous: previous.to_vec(),
+        });
     }
 
     /// What seals the cursors of one tenant. Make it once a stream, not once an event.
     pub fn sealer(&self, tenant_id: &TenantId) -> CursorSealer {
-        CursorSealer(tenant_key(&self.current, tenant_id))
+        let derived = Arc::new(Derived::from(&self.0.load(), tenant_id));
+        CursorSealer {
+            keys: self.clone(),
+            tenant_id: tenant_id.clone(),
+            derived: ArcSwap::new(derived),
+        }
     }
 
     /// The cursor as clients keep it: 64 characters of base64url.
@@ -111,28 +134,49 @@ impl CursorKeys {
         let sealed = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| Forged)?;
         let (tag, body) = sealed.split_at_checked(TAG_BYTES).ok_or(Forged)?;
         let body: [u8; BODY_BYTES] = body.try_into().map_err(|_| Forged)?;
-        [&self.current]
+        let secrets = self.0.load();
+        [&secrets.current]
             .into_iter()
-            .chain(&self.previous)
+            .chain(&secrets.previous)
             .find_map(|secret| open(&tenant_key(secret, tenant_id), tag, body))
             .ok_or(Forged)
     }
 }
 
-/// Seals cursors of one tenant.
+/// Seals cursors of one tenant, always with the current secret.
 ///
 /// The tag is a MAC over the cursor and at the same time the nonce of the mask over it: a tenant
 /// must not learn from a cursor how many events all tenants together have.
-#[derive(Clone)]
-pub struct CursorSealer(Hmac<Sha256>);
+pub struct CursorSealer {
+    keys: CursorKeys,
+    tenant_id: TenantId,
+    derived: ArcSwap<Derived>,
+}
+
+/// A tenant's key of one generation.
+struct Derived {
+    number: u64,
+    key: Hmac<Sha256>,
+}
+
+impl Derived {
+    fn from(secrets: &Generation, tenant_id: &TenantId) -> Self {
+        Self { number: secrets.number, key: tenant_key(&secrets.current, tenant_id) }
+    }
+}
 
 impl CursorSealer {
     pub fn seal(&self, cursor: &Cursor) -> String {
+        let secrets = self.keys.0.load();
+        if self.derived.load().number != secrets.number {
+            self.derived.store(Arc::new(Derived::from(&secrets, &self.tenant_id)));
+        }
+        let key = &self.derived.load().key;
         let body = cursor.to_bytes();
-        let tag = tag_of(&self.0, &body);
+        let tag = tag_of(key, &body);
         let mut sealed = [0; TAG_BYTES + BODY_BYTES];
         sealed[..TAG_BYTES].copy_from_slice(&tag);
-        sealed[TAG_BYTES..].copy_from_slice(&masked(&self.0, &tag, body));
+        sealed[TAG_BYTES..].copy_from_slice(&masked(key, &tag, body));
         BASE64_URL_SAFE_NO_PAD.encode(sealed)
     }
 }
@@ -188,7 +232,7 @@ mod tests {
         }
 
         #[test]
-        fn a_cursor_with_one_changed_character_is_forged(
+        fn ss_06_a_cursor_with_one_changed_character_is_forged(
             at in 0..TEXT_BYTES,
             to in "[A-Za-z0-9_-]",
         ) {
@@ -205,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_another_tenant_is_forged() {
+    fn ss_06_a_cursor_of_another_tenant_is_forged() {
         let text = keys("a").encode(&tenant("A"), &some_cursor());
         assert_eq!(keys("a").decode(&tenant("B"), &text), Err(Forged));
     }
@@ -216,6 +260,20 @@ mod tests {
         let rotated = CursorKeys::new("new".into(), vec!["old".into()]);
         assert_eq!(rotated.decode(&tenant("A"), &text), Ok(some_cursor()));
         assert_eq!(keys("new").decode(&tenant("A"), &text), Err(Forged));
+    }
+
+    #[test]
+    fn se_01_a_rotation_reaches_sealers_that_exist_and_keeps_their_cursors_good() {
+        let keys = keys("old");
+        let sealer = keys.sealer(&tenant("A"));
+        let before = sealer.seal(&some_cursor());
+
+        keys.clone().rotate(&"new".into(), &["old".into()]);
+
+        let after = sealer.seal(&some_cursor());
+        assert_ne!(after, before);
+        assert_eq!(self::keys("new").decode(&tenant("A"), &after), Ok(some_cursor()));
+        assert_eq!(keys.decode(&tenant("A"), &before), Ok(some_cursor()));
     }
 
     #[test]

@@ -69,7 +69,9 @@ impl Follower {
         head: Cursor,
     ) -> Self {
         let cursor = subscriber.cursor.unwrap_or(head);
-        let is_known = cursor.epoch == head.epoch;
+        // A place that the streams have not reached is none of theirs: waiting for them to reach it
+        // would pass over what happens until then.
+        let is_known = head.covers(&cursor);
         let streams = Streams::of(&subscriber.tenant_id);
         let phase = if is_known { Phase::Past(Log::Ledger) } else { Phase::Reset };
         Self {
@@ -95,6 +97,23 @@ impl Follower {
         match last {
             Some(LiveItem::Event(delivery)) if !self.pending.is_empty() => delivery.cursor.clone(),
             _ => self.sealed_cursor(),
+        }
+    }
+
+    /// Reads the past until there is something to say, or nothing is left of it. What fails is left
+    /// to [`Self::next`].
+    pub(super) async fn catch_up(&mut self) {
+        while self.pending.is_empty() {
+            let step = match self.phase {
+                Phase::Reset => self.reset().await,
+                Phase::Past(log) => self.read_past(log).await,
+                Phase::Live | Phase::Ended => return,
+            };
+            match step {
+                Ok(Step::Item(item)) => self.pending.push_back(item),
+                Ok(Step::Nothing) => (),
+                Err(_) => return,
+            }
         }
     }
 

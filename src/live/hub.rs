@@ -101,6 +101,8 @@ impl Hub {
     /// See [`LiveError`].
     pub async fn poll(&self, subscriber: Subscriber, wait: Duration) -> Result<Polled, LiveError> {
         let mut follower = self.0.follow(subscriber, None).await?;
+        // What is there already is no matter of waiting.
+        follower.catch_up().await;
         let mut items = Vec::new();
         let mut patience = wait;
         while items.len() < POLL_ITEMS_MAX {

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use google_cloud_pubsub::{
     client::Subscriber,
     subscriber::{MessageStream, ShutdownBehavior, handler::Handler},
@@ -33,6 +34,8 @@ pub struct Subscription {
 #[derive(Debug)]
 pub struct Delivery {
     pub message_id: String,
+    /// When Pub/Sub took it from its publisher; `None` where the broker does not say.
+    pub published_at: Option<DateTime<Utc>>,
     pub attributes: HashMap<String, String>,
     pub data: Bytes,
     handler: Handler,
@@ -66,6 +69,9 @@ impl Subscription {
         })?;
         Ok(next.map(|(message, handler)| Delivery {
             message_id: message.message_id,
+            published_at: message.publish_time.and_then(|time| {
+                DateTime::from_timestamp(time.seconds(), u32::try_from(time.nanos()).ok()?)
+            }),
             attributes: message.attributes,
             data: message.data,
             handler,

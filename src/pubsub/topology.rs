@@ -12,9 +12,13 @@ use super::{Pubsub, PubsubError};
 pub const CHECKPOINT_TOPIC: &str = "melmastoon.bff.backoffice.checkpoint";
 /// iam-service's events, which two subscriptions of ours read: intake and revocations.
 pub const IAM_EVENTS: &str = "melmastoon.iam.events";
+/// tenant-service's events, read by the same two.
+pub const TENANT_EVENTS: &str = "melmastoon.tenant.events";
 /// Topics of other services whose events the inbox takes in.
-pub const INTAKE_TOPICS: [&str; 3] =
-    ["melmastoon.notification.events", IAM_EVENTS, "melmastoon.lock.events"];
+pub const INTAKE_TOPICS: [&str; 4] =
+    ["melmastoon.notification.events", IAM_EVENTS, TENANT_EVENTS, "melmastoon.lock.events"];
+/// Topics that also have a subscription for revocations alone.
+pub const REVOCATION_TOPICS: [&str; 2] = [IAM_EVENTS, TENANT_EVENTS];
 
 const ACK_DEADLINE_SECONDS: i32 = 30;
 /// A message that failed this often is broken, not unlucky: what we cannot read is acknowledged and
@@ -28,9 +32,10 @@ pub fn subscription_of(topic: &str) -> String {
     format!("bff-backoffice.{topic}")
 }
 
-/// The subscription that only carries revocations, so that no backlog of other events delays one.
-pub fn revocation_subscription() -> String {
-    format!("{}.revocations", subscription_of(IAM_EVENTS))
+/// The subscription that is read for a topic's revocations alone, so that no backlog of other work
+/// delays one.
+pub fn revocation_subscription(topic: &str) -> String {
+    format!("{}.revocations", subscription_of(topic))
 }
 
 /// Where a topic's undeliverable messages go: `<topic>.dlq`.
@@ -62,7 +67,22 @@ impl Pubsub {
             self.ensure_subscription(topic, &subscription_of(topic), Some(dead_letters)).await?;
         }
         // A revocation is tried until it is written: only our own stores can make it fail.
-        self.ensure_subscription(IAM_EVENTS, &revocation_subscription(), None).await
+        for topic in REVOCATION_TOPICS {
+            self.ensure_subscription(topic, &revocation_subscription(topic), None).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks Pub/Sub for a subscription, given by its short name: it is there and can be reached.
+    ///
+    /// # Errors
+    /// [`PubsubError::Topology`] when Pub/Sub does not answer, or not with a subscription.
+    pub async fn reach_subscription(&self, subscription: &str) -> Result<(), PubsubError> {
+        let path = self.subscription_path(subscription);
+        let found = self.0.subscriptions.get_subscription().set_subscription(path).send().await;
+        found
+            .map(drop)
+            .map_err(|source| PubsubError::Topology { resource: subscription.to_owned(), source })
     }
 
     /// Creates a topic, given by its short name, unless it exists.

@@ -17,7 +17,8 @@ pub struct Call<'a> {
     /// From the service's base, with its leading slash; ids stand in it as they are.
     pub path: String,
     pub query: Vec<(&'static str, String)>,
-    pub tenant_id: &'a TenantId,
+    /// `None` where the service finds the tenant itself, from what the body proves.
+    pub tenant_id: Option<&'a TenantId>,
     pub context: &'a CallContext,
     /// The key under which the service recognises a repetition. A mutation without one is sent
     /// once.
@@ -62,12 +63,23 @@ impl<'a> Call<'a> {
         tenant_id: &'a TenantId,
         context: &'a CallContext,
     ) -> Self {
+        let call = Self::of_no_tenant(service, method, path, context);
+        Self { tenant_id: Some(tenant_id), ..call }
+    }
+
+    /// A call whose tenant the service finds itself.
+    pub fn of_no_tenant(
+        service: Service,
+        method: Method,
+        path: String,
+        context: &'a CallContext,
+    ) -> Self {
         Self {
             service,
             method,
             path,
             query: Vec::new(),
-            tenant_id,
+            tenant_id: None,
             context,
             idempotency_key: None,
             headers: HeaderMap::new(),
@@ -87,7 +99,7 @@ impl<'a> Call<'a> {
         let context = self.context;
         let roles = context.roles.join(",");
         let optional = [
-            ("x-tenant-id", Some(self.tenant_id.as_str())),
+            ("x-tenant-id", self.tenant_id.map(TenantId::as_str)),
             ("x-property-id", context.property_id.as_ref().map(PropertyId::as_str)),
             ("x-device-id", context.device_id.as_ref().map(DeviceId::as_str)),
             ("x-operator-id", context.operator_id.as_ref().map(OperatorId::as_str)),

@@ -1,6 +1,6 @@
 //! The service beside programs that nobody here wrote and not every machine has: other signers of
-//! proofs, nginx, pgbouncer. `make conformance` runs them; what is missing fails its test, which
-//! says what to install.
+//! proofs, nginx, haproxy, pgbouncer, networks that go silent (unshare, ip). `make conformance` runs
+//! them; what is missing fails its test, which says what to install.
 //!
 //! The same servers as for the integration tests are needed.
 
@@ -11,6 +11,7 @@
 mod client;
 mod nginx_cache;
 mod pgbouncer;
+mod proxies;
 mod signers;
 /// What the integration tests stand on, those parts that are needed here.
 #[path = "../it/support"]

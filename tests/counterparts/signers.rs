@@ -58,6 +58,10 @@ async fn dp_hdr_01_what_jwcrypto_signs_is_judged_as_it_should_be() {
     let accepted = judged(&rows);
     assert!(8 <= accepted, "{accepted} accepted");
     assert!(25 <= rows.len() - accepted, "{} of {} accepted", accepted, rows.len());
+    for row in rows.iter().filter(|row| row.status == 200) {
+        // Its verifier compares addresses letter by letter.
+        assert!(row.oracle.accepts || row.id.contains("htu"), "refused there: {row:?}");
+    }
     println!("{} rows, {accepted} accepted", rows.len());
 }
 

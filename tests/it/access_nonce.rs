@@ -43,6 +43,8 @@ async fn enter_with(
 ) -> Result<backoffice::access::Admission, Refusal> {
     let token = world.token();
     let claims = with(world.proof_claims(&token), "nonce", nonce.clone());
+    // Two worlds may share a device.
+    let claims = with(claims, "jti", json!(ulid::Ulid::generate().to_string()));
     world.enter(&token, &world.proof_of(&claims)).await
 }
 

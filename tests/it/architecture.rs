@@ -19,6 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "clock",
             "inbox",
             "ledger",
+            "live",
             "projector",
             "secrets",
             "upstream",

@@ -122,7 +122,7 @@ async fn a_body_is_checked_before_a_route_sees_it() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_long_is_refused_declared_or_not() {
+async fn ab_01_a_body_that_is_too_long_is_refused_declared_or_not() {
     let long = vec![b' '; 300 * 1024];
     let declared = request("POST", "/bff/backoffice/v1/echo")
         .header("content-type", "application/json")
@@ -141,7 +141,7 @@ async fn a_body_that_is_too_long_is_refused_declared_or_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_never_ends_is_given_up() {
+async fn ab_09_a_body_that_never_ends_is_given_up() {
     let started = tokio::time::Instant::now();
     let silent = futures::stream::pending::<Result<http_body::Frame<Bytes>, Infallible>>();
 

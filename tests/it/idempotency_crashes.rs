@@ -290,11 +290,9 @@ async fn id_29_killed_after_the_effect_upstream_a_request_has_that_effect_alone(
     heal(&scene.world).await;
     assert_eq!(claims(&scene.world, &scene.key).await, ["in_progress"]);
 
-    let calls_before = calls(&scene.world, &scene.alert_id).await.len();
-    let (world_alert, answer) = (scene.alert_id.clone(), scene.recover().await);
+    assert_eq!(calls(&scene.world, &scene.alert_id).await.len(), 1);
 
-    assert_eq!(answer.body["id"], world_alert.as_str());
-    assert!(1 <= calls_before);
+    scene.recover().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

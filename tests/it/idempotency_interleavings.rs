@@ -225,7 +225,7 @@ async fn id_52_no_interleaving_makes_two_effects_or_two_answers_of_one_key() {
     let scenes = Arc::new((world, replicas, first));
     let config = Config {
         cases: CASES,
-        max_shrink_iters: 30,
+        max_shrink_iters: 8,
         failure_persistence: None,
         ..Config::default()
     };

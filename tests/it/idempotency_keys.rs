@@ -1,5 +1,5 @@
-//! What a key means to a client: when it is asked for, what it may look like, whom it belongs to and
-//! what its repetition is answered with. Over HTTP, against the running service.
+//! What a key means to a client: when it is asked for, what it may look like, whom it belongs to
+//! and what its repetition is answered with. Over HTTP, against the running service.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,5 +1,5 @@
-//! Many requests under one key at once: on one instance, on several, with the first one slow, frozen
-//! or overtaken.
+//! Many requests under one key at once: on one instance, on several, with the first one slow,
+//! frozen or overtaken.
 
 use std::{
     collections::BTreeMap,

@@ -10,7 +10,7 @@ use backoffice::{
         dead_letter,
         intake::{Intake, IntakeError, Settings, Taken},
         read,
-        revocation::{self, Revocation, RevokedSubject},
+        revocation::{self, Feed, Revocation, RevokedSubject},
     },
     pubsub::{Delivery, IAM_EVENTS, Subscription, subscription_of},
 };
@@ -230,8 +230,11 @@ async fn a_revocation_is_acknowledged_only_when_it_is_written() {
     let shutdown = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let (pubsub, token) = (broker.pubsub.clone(), shutdown.clone());
-    tasks.spawn(async move { revocation::run(&pubsub, sink, &token).await });
+    let feed = Feed::new(Arc::new(SystemClock));
+    let own = feed.clone();
+    tasks.spawn(async move { revocation::run(&pubsub, sink, &own, &token).await });
     let tenant = tenant();
+    wait::until("the feed is current", async || feed.lag() < Duration::from_secs(5)).await;
 
     broker
         .publish(

@@ -60,7 +60,7 @@ async fn publishing_again_adds_nothing() {
 }
 
 #[tokio::test]
-async fn only_the_wanted_channels_properties_and_tenant_are_heard() {
+async fn ti_34_only_the_wanted_channels_properties_and_tenant_are_heard() {
     let (server, one, other) = (RedisServer::start().await, tenant(), tenant());
     let hub = TestHub::start(&server).await;
     let mut desktop = hub.subscribe(&one, "d1", None).await;
@@ -77,10 +77,15 @@ async fn only_the_wanted_channels_properties_and_tenant_are_heard() {
     for silent in [&mut deaf, &mut nowhere] {
         assert!(timeout(Duration::from_millis(100), silent.next()).await.is_err());
     }
+    // Nothing goes over channels of Redis, which a pattern of another tenant could match.
+    let channels = server.command(&["PUBSUB", "CHANNELS"]).await;
+    assert_eq!(redis::from_redis_value::<Vec<String>>(channels).unwrap(), Vec::<String>::new());
+    let patterns = server.command(&["PUBSUB", "NUMPAT"]).await;
+    assert_eq!(redis::from_redis_value::<i64>(patterns).unwrap(), 0);
 }
 
 #[tokio::test]
-async fn a_desktop_that_comes_back_again_and_again_hears_every_event_once_and_in_order() {
+async fn ss_07_a_desktop_that_comes_back_again_and_again_hears_every_event_once_and_in_order() {
     let (server, tenant) = (RedisServer::start().await, tenant());
     let hubs = [TestHub::start(&server).await, TestHub::start(&server).await];
     let first = hubs[0].subscribe(&tenant, "d1", None).await;
@@ -120,7 +125,7 @@ async fn a_desktop_that_comes_back_again_and_again_hears_every_event_once_and_in
 }
 
 #[tokio::test]
-async fn a_cursor_of_another_epoch_is_reset() {
+async fn ss_06_a_cursor_of_another_epoch_is_reset() {
     let (server, tenant) = (RedisServer::start().await, tenant());
     let hub = TestHub::start(&server).await;
     let first = hub.subscribe(&tenant, "d1", None).await;
@@ -183,7 +188,7 @@ async fn a_broken_connection_alone_costs_nothing() {
 }
 
 #[tokio::test]
-async fn old_events_are_trimmed_and_a_cursor_from_before_is_reset() {
+async fn ss_06_old_events_are_trimmed_and_a_cursor_from_before_is_reset() {
     let (server, tenant) = (RedisServer::start().await, tenant());
     let hub = TestHub::start(&server).await;
     let first = hub.subscribe(&tenant, "d1", None).await;
@@ -222,7 +227,7 @@ async fn within_the_age_nothing_is_trimmed_up_to_the_bound() {
 }
 
 #[tokio::test]
-async fn a_desktop_that_does_not_keep_up_is_sent_away_and_others_are_not() {
+async fn ss_08_a_desktop_that_does_not_keep_up_is_sent_away_and_others_are_not() {
     let (server, tenant) = (RedisServer::start().await, tenant());
     let hub = TestHub::start(&server).await;
     let mut slow = hub.subscribe(&tenant, "d1", None).await;
@@ -241,7 +246,7 @@ async fn a_desktop_that_does_not_keep_up_is_sent_away_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn a_newer_stream_of_a_device_ends_the_older_one_on_another_instance() {
+async fn ss_01_a_newer_stream_of_a_device_ends_the_older_one_on_another_instance() {
     let (server, tenant) = (RedisServer::start().await, tenant());
     let hubs = [TestHub::start(&server).await, TestHub::start(&server).await];
     let mut older = hubs[0].subscribe(&tenant, "d1", None).await;
@@ -257,7 +262,7 @@ async fn a_newer_stream_of_a_device_ends_the_older_one_on_another_instance() {
 }
 
 #[tokio::test]
-async fn of_fifty_streams_opened_at_once_for_one_device_one_remains() {
+async fn ss_01_of_fifty_streams_opened_at_once_for_one_device_one_remains() {
     let (server, tenant) = (RedisServer::start().await, tenant());
     let hubs = [TestHub::start(&server).await, TestHub::start(&server).await];
 
@@ -401,7 +406,7 @@ async fn a_poll_leaves_the_stream_of_its_device_alone() {
 }
 
 #[tokio::test]
-async fn at_shutdown_every_stream_is_sent_away() {
+async fn ss_02_at_shutdown_every_stream_is_sent_away() {
     let (server, tenant) = (RedisServer::start().await, tenant());
     let mut hub = TestHub::start(&server).await;
     let mut desktop = hub.subscribe(&tenant, "d1", None).await;
@@ -462,27 +467,35 @@ async fn every_key_is_a_tenants_or_one_of_the_few_global_ones() {
     assert_eq!(keys, own.into_iter().chain(global).collect());
 }
 
-struct TestHub {
-    hub: Hub,
-    keys: CursorKeys,
+pub struct TestHub {
+    pub hub: Hub,
+    pub keys: CursorKeys,
     redis: Redis,
     tracker: TaskTracker,
     running: Option<DropGuard>,
 }
 
 impl TestHub {
-    async fn start(server: &RedisServer) -> Self {
+    pub async fn start(server: &RedisServer) -> Self {
+        Self::start_with(server, Duration::from_millis(10)).await
+    }
+
+    pub async fn start_with(server: &RedisServer, drain_spread: Duration) -> Self {
         let redis = server.connect().await;
         let keys = CursorKeys::new("a secret of the test".into(), Vec::new());
         let shutdown = CancellationToken::new();
         let tracker = TaskTracker::new();
-        let settings =
-            Settings { drain_spread: Duration::from_millis(10), ..Settings::new(keys.clone()) };
+        let settings = Settings { drain_spread, ..Settings::new(keys.clone()) };
         let hub = Hub::start(redis.clone(), settings, &tracker, shutdown.clone());
         Self { hub, keys, redis, tracker, running: Some(shutdown.drop_guard()) }
     }
 
-    async fn subscribe(
+    /// As SIGTERM does.
+    pub fn shut_down(&mut self) {
+        drop(self.running.take());
+    }
+
+    pub async fn subscribe(
         &self,
         tenant: &TenantId,
         device: &str,
@@ -491,7 +504,7 @@ impl TestHub {
         self.subscribe_as(Subscriber { cursor, ..subscriber(tenant, device) }).await
     }
 
-    async fn subscribe_as(&self, subscriber: Subscriber) -> Subscription {
+    pub async fn subscribe_as(&self, subscriber: Subscriber) -> Subscription {
         self.hub.subscribe(subscriber).await.unwrap()
     }
 
@@ -501,7 +514,7 @@ impl TestHub {
     }
 
     /// Tries again where the connection was lost with its server.
-    async fn publish(&self, facts: &[Fact]) -> usize {
+    pub async fn publish(&self, facts: &[Fact]) -> usize {
         let mut published = None;
         wait::until("published", async || {
             let mut connection = self.redis.shared();
@@ -512,7 +525,7 @@ impl TestHub {
         published.unwrap_or_default()
     }
 
-    fn cursor(&self, tenant: &TenantId, text: &str) -> Cursor {
+    pub fn cursor(&self, tenant: &TenantId, text: &str) -> Cursor {
         self.keys.decode(tenant, text).unwrap()
     }
 }
@@ -537,7 +550,7 @@ async fn revoke(
     revocations::publish(&redis, &revocation, Duration::ZERO).await.unwrap();
 }
 
-fn subscriber(tenant: &TenantId, device: &str) -> Subscriber {
+pub fn subscriber(tenant: &TenantId, device: &str) -> Subscriber {
     Subscriber {
         tenant_id: tenant.clone(),
         operator_id: format!("usr_{device}").parse().unwrap(),
@@ -550,11 +563,11 @@ fn subscriber(tenant: &TenantId, device: &str) -> Subscriber {
     }
 }
 
-async fn next(stream: &mut Subscription) -> LiveItem {
+pub async fn next(stream: &mut Subscription) -> LiveItem {
     timeout(DEADLINE, stream.next()).await.expect("an item in time").expect("an item")
 }
 
-fn alert_of(item: &LiveItem) -> String {
+pub fn alert_of(item: &LiveItem) -> String {
     let LiveItem::Event(delivery) = item else { panic!("not an event: {item:?}") };
     let data: serde_json::Value = serde_json::from_slice(&delivery.data).unwrap();
     data["id"].as_str().unwrap().to_owned()

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod abuse;
 mod access_bench;
 mod access_drill;
 mod access_gate;
@@ -17,10 +18,13 @@ mod access_stores;
 mod access_token;
 mod access_world;
 mod architecture;
+mod asvs;
 mod conformance;
 mod dpop;
 mod end_to_end;
+mod errors;
 mod fuzz_seeds;
+mod http_abuse;
 mod http_server;
 mod http_surface;
 mod idempotency_claims;
@@ -31,9 +35,12 @@ mod idempotency_purge;
 mod idempotency_races;
 mod inbox;
 mod ledger_append;
+mod ledger_audit;
 mod ledger_roles;
 mod ledger_torture;
 mod live;
+mod live_abuse;
+mod live_service;
 mod mfa;
 mod mfa_step_up;
 mod outbox;
@@ -42,6 +49,8 @@ mod projector;
 mod queries;
 mod rate_limits;
 mod schemas;
+mod secrets;
+mod sessions;
 mod support;
 mod tenant_isolation;
 mod upstream_calls;

@@ -293,10 +293,9 @@ async fn id_46_an_attestation_is_bound_to_who_made_it_what_for_and_five_minutes(
     let id = bench.attest(&maker, Some(RESOURCE)).await.to_string();
     let operator = bench.actor(&[("sub", json!("usr_2"))]).await;
     let device = bench.actor(&[("device_id", json!("dev_2"))]).await;
-    let mut key = bench.actor(&[]).await;
+    let mut key = maker.clone();
     "another thumbprint".clone_into(&mut key.caller.jkt);
-    let mut tenant = bench.actor(&[]).await;
-    tenant.caller.tenant_id = format!("tnt_{}", Ulid::generate()).parse().unwrap();
+    let tenant = in_another_tenant(&maker);
     let good = wish(Ulid::generate(), &id);
     let other = |scope, resource: Option<&str>| Wish {
         purpose: Purpose { scope, resource: resource.map(str::to_owned) },

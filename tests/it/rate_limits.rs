@@ -122,7 +122,7 @@ async fn ti_33_a_device_of_the_same_name_in_two_tenants_has_two_quotas() {
 async fn ti_43_a_tenant_that_uses_up_its_quota_takes_nothing_from_another() {
     let world = World::start().await;
     let service =
-        world.service_with(&[("RATE_PER_TENANT", "5"), ("RATE_PER_TENANT_BURST", "20")]).await;
+        world.service_with(&[("RATE_PER_TENANT", "1"), ("RATE_PER_TENANT_BURST", "10")]).await;
     let mut quiet = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
     let mut noisy = Vec::new();
     for _ in 0..3 {
@@ -191,7 +191,7 @@ async fn every_authenticated_answer_says_what_is_left_and_429_when_to_come_back(
 #[tokio::test]
 async fn id_51_a_flood_of_keys_is_bounded_by_the_rate() {
     let world = World::start().await;
-    let (per_second, burst) = (5, 20);
+    let (per_second, burst) = (1, 10);
     let service = world
         .service_with(&[
             ("RATE_PER_DEVICE", &per_second.to_string()),
@@ -214,8 +214,8 @@ async fn id_51_a_flood_of_keys_is_bounded_by_the_rate() {
         .await
         .unwrap();
     let rows = u64::try_from(rows).unwrap();
-    assert!(0 < answers[&200] && 0 < answers[&429], "{answers:?}");
-    assert_eq!(rows, answers[&200], "a refused request leaves no row: {answers:?}");
+    assert!(answers.contains_key(&429), "{answers:?}");
+    assert_eq!(Some(&rows), answers.get(&200), "a refused request leaves no row: {answers:?}");
     assert!(rows <= let_in, "{rows} rows, {let_in} at most");
 }
 

@@ -8,6 +8,7 @@ pub mod facts;
 pub mod ledger;
 pub mod listener;
 pub mod proxy;
+pub mod raw;
 pub mod redis;
 pub mod replica;
 pub mod service;

@@ -22,6 +22,23 @@ pub enum OperatorSessionEvent {
         opened_at: DateTime<Utc>,
     },
 
+    /// iam gave the device a new access token.
+    #[serde(rename = "melmastoon.bff.backoffice.session.refreshed.v1", rename_all = "camelCase")]
+    Refreshed {
+        session_id: SessionId,
+        /// When the new token ends.
+        token_expires_at: DateTime<Utc>,
+        at: DateTime<Utc>,
+    },
+
+    /// Its access token ended and no other was asked for.
+    #[serde(rename = "melmastoon.bff.backoffice.session.idled.v1", rename_all = "camelCase")]
+    Idled { session_id: SessionId, at: DateTime<Utc> },
+
+    /// It ended without anybody being shut out.
+    #[serde(rename = "melmastoon.bff.backoffice.session.closed.v1", rename_all = "camelCase")]
+    Closed { session_id: SessionId, reason: ClosingReason, at: DateTime<Utc> },
+
     /// A revocation at iam, or a device or operator being locked, ended it.
     #[serde(
         rename = "melmastoon.bff.backoffice.session.force_logged_out.v1",
@@ -29,10 +46,23 @@ pub enum OperatorSessionEvent {
     )]
     ForceLoggedOut {
         session_id: SessionId,
-        /// `user`, `admin`, `refresh_replay` or `suspend`, as iam says it.
+        /// `user`, `admin`, `refresh_replay` or `suspend`, as iam says it; `user_locked`,
+        /// `device_revoked`, `membership_ended` or `tenant_suspended` for those events.
         reason: String,
         at: DateTime<Utc>,
     },
+}
+
+/// Why a session was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClosingReason {
+    /// The operator signed out.
+    SignedOut,
+    /// The device has another session now.
+    Replaced,
+    /// Nothing was asked in it for twelve hours.
+    Expired,
 }
 
 impl LedgerEvent for OperatorSessionEvent {
@@ -41,6 +71,9 @@ impl LedgerEvent for OperatorSessionEvent {
     fn kind(&self) -> &'static str {
         match self {
             Self::Opened { .. } => "melmastoon.bff.backoffice.session.opened.v1",
+            Self::Refreshed { .. } => "melmastoon.bff.backoffice.session.refreshed.v1",
+            Self::Idled { .. } => "melmastoon.bff.backoffice.session.idled.v1",
+            Self::Closed { .. } => "melmastoon.bff.backoffice.session.closed.v1",
             Self::ForceLoggedOut { .. } => "melmastoon.bff.backoffice.session.force_logged_out.v1",
         }
     }

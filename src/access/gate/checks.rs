@@ -83,12 +83,8 @@ impl Inner {
         let counted = self.rates.count(claims.tenant_id.as_str(), &claims.jkt);
         counted.map_err(Reason::RateLimited)?;
         let app = AppHeaders::read(request.headers)?;
-        let membership = self
-            .memberships
-            .of(&claims.tenant_id, &claims.operator_id)
-            .await
-            .map_err(|_| Reason::Unavailable("tenant-service"))?
-            .ok_or(Reason::ScopeDenied)?;
+        let membership = self.membership(claims).await?;
+        self.check_standing(claims).await?;
         self.check_version(request, claims, &app).await?;
         let jti = &proven.proof.jti;
         let Admitted { session, standings } =
@@ -98,7 +94,11 @@ impl Inner {
         let entrant = Entrant::new(Arc::clone(claims), &membership, &self.policy, nonce);
         let admission = match stored.filter(|session| session.is_of(claims)) {
             Some(session) => Admission::Known(entrant.known(&session, app)),
-            None => Admission::Opening(entrant.opening(app.complete()?)),
+            None => {
+                let app = app.complete()?;
+                self.check_opening(claims).await?;
+                Admission::Opening(entrant.opening(app))
+            }
         };
         Ok((admission, standings))
     }

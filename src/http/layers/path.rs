@@ -5,7 +5,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{Uri, header, uri::PathAndQuery};
+use http::{HeaderValue, Method, Uri, header, uri::PathAndQuery};
 
 use crate::http::{codes::Code, problem::Problem};
 
@@ -13,9 +13,16 @@ use crate::http::{codes::Code, problem::Problem};
 const TARGET_SIZE_MAX: usize = 8 * 1024;
 /// What the edge puts before our paths.
 const EDGE_PREFIX: &str = "/api";
+/// The methods that some route has.
+const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT");
 
 /// Refuses what is spelt ambiguously, then strips the edge's prefix.
 pub(super) async fn canonical(mut request: Request, next: Next) -> Response {
+    // Neither a proxy, nor a mirror, nor anything that is asked as a whole.
+    let is_for_proxies = matches!(*request.method(), Method::CONNECT | Method::TRACE);
+    if is_for_proxies || request.uri().path() == "*" {
+        return Problem::new(Code::MethodNotAllowed).header(header::ALLOW, ALLOWED).into_response();
+    }
     let hosts = request.headers().get_all(header::HOST).iter().count();
     if 1 < hosts || !is_canonical(request.uri()) {
         return Problem::new(Code::MalformedRequest)

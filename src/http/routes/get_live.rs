@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{extract::State, response::Response};
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -38,6 +38,8 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
     responses(
         (status = 200, body = String, content_type = "text/event-stream",
             description = "Server-sent events; one stream a device, a newer one supersedes it"),
+        (status = 204, description = "None of the channels is for this caller's roles: there will be \
+            nothing to come back for"),
         (status = 400, response = crate::http::openapi::Problem),
         (status = 401, response = crate::http::openapi::Problem),
         (status = 406, response = crate::http::openapi::Problem),
@@ -56,6 +58,9 @@ pub(super) async fn handle(
     let cursor =
         headers.get(LAST_EVENT_ID).map(|id| ("Last-Event-ID", id.to_str().unwrap_or("not ASCII")));
     let subscriber = subscriber(&app, &entrant, &query, cursor)?;
+    if subscriber.channels.is_empty() {
+        return Ok(nothing_to_come_back_for());
+    }
     let subscription = app.hub().subscribe(subscriber).await.map_err(live_problem)?;
     let session = session(&app, &entrant);
     let mut response = Response::new(event_stream::body(subscription, session));
@@ -68,6 +73,13 @@ pub(super) async fn handle(
     Ok(response)
 }
 
+/// A client of server-sent events stops at this answer for good (HTML §9.2.3).
+fn nothing_to_come_back_for() -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 fn session(app: &App, entrant: &Entrant) -> Session {
     let caller = Arc::new(entrant.caller.clone());
     let left = (caller.token_expires_at - app.clock().now()).to_std().unwrap_or_default();
@@ -75,7 +87,11 @@ fn session(app: &App, entrant: &Entrant) -> Session {
     let (gate, listener) = (app.gate().clone(), Arc::clone(&caller));
     let stands = Arc::new(move || -> BoxFuture<'static, Option<bool>> {
         let (gate, listener) = (gate.clone(), Arc::clone(&listener));
-        Box::pin(async move { gate.stands(&listener).await.ok() })
+        Box::pin(async move {
+            let stands = gate.stands(&listener).await.ok()?;
+            // With fewer rights than it began with, the desktop comes back for another stream.
+            (!stands || gate.keeps_rights(&listener).await).then_some(stands)
+        })
     });
     let gate = app.gate().clone();
     let nonce = Arc::new(move || gate.nonce_for(&caller));
@@ -103,7 +119,10 @@ fn accepts_events(headers: &HeaderMap) -> bool {
         return true;
     };
     accept.split(',').any(|range| {
-        let media_type = range.split(';').next().unwrap_or_default().trim();
-        matches!(media_type, "text/event-stream" | "text/*" | "*/*")
+        let mut parts = range.split(';').map(str::trim);
+        let is_ours =
+            parts.next().is_some_and(|name| matches!(name, "text/event-stream" | "text/*" | "*/*"));
+        let weight = parts.find_map(|part| part.strip_prefix("q="));
+        is_ours && weight.is_none_or(|weight| weight.parse().is_ok_and(|weight: f32| 0.0 < weight))
     })
 }

@@ -144,7 +144,7 @@ rows = [
 
 def second_opinion(proof: str) -> dict:
     try:
-        validate_dpop_proof(proof, htm="GET", htu=SERVICE + PATH, ath=ath(token), alg="ES256")
+        validate_dpop_proof(proof, htm="GET", htu=SERVICE + PATH, ath=ath(token), algs=("ES256",))
     except (InvalidDPoPProof, ValueError, TypeError, KeyError, AttributeError) as error:
         return {"accepts": False, "says": str(error)}
     return {"accepts": True}

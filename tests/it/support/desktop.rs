@@ -9,6 +9,7 @@ use backoffice::{
         proof::{DeviceKey, ProofTarget},
     },
 };
+use chrono::TimeDelta;
 use reqwest::{Method, Response, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use ulid::Ulid;
@@ -106,6 +107,17 @@ impl Desktop {
     }
 
     pub fn proof(&self, service: &Service, method: &Method, path: &str) -> String {
+        self.proof_at(service, method, path, TimeDelta::zero())
+    }
+
+    /// A proof by a clock that is `off`.
+    pub fn proof_at(
+        &self,
+        service: &Service,
+        method: &Method,
+        path: &str,
+        off: TimeDelta,
+    ) -> String {
         let url = format!("{}{path}", service.url).parse().unwrap();
         let target = ProofTarget {
             method,
@@ -113,7 +125,17 @@ impl Desktop {
             access_token: Some(self.text("accessToken")),
             nonce: self.nonce.as_deref(),
         };
-        self.key.proof(&target, SystemClock.now())
+        self.key.proof(&target, SystemClock.now() + off)
+    }
+
+    /// A request with nothing but its credentials: a good proof, under the last nonce.
+    pub fn bare(&self, service: &Service, method: &Method, path: &str) -> reqwest::RequestBuilder {
+        let proof = self.proof(service, method, path);
+        self.http
+            .request(method.clone(), format!("{}{path}", service.url))
+            .header("authorization", format!("DPoP {}", self.text("accessToken")))
+            .header("dpop", proof)
+            .header("x-device-id", self.text("deviceId"))
     }
 
     pub async fn send_with_proof(
@@ -131,6 +153,8 @@ impl Desktop {
     }
 
     /// Sends exactly these headers and bytes beside what says who is asking, with a fresh proof.
+    /// Sends again when the connection breaks before the answer is read, as it may when a service
+    /// refuses a body that is still on its way.
     pub async fn send_bytes(
         &mut self,
         service: &Service,
@@ -138,20 +162,21 @@ impl Desktop {
         headers: &[(&str, &[u8])],
         body: &[u8],
     ) -> Answer {
-        for _ in 0..2 {
+        for _ in 0..5 {
             let proof = self.proof(service, &method, path);
             let mut request = self.signed(service, method.clone(), path, &proof);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
-            let answer = Answer::read(request.body(body.to_vec()).send().await.unwrap()).await;
+            let Ok(response) = request.body(body.to_vec()).send().await else { continue };
+            let answer = Answer::read(response).await;
             let Some(nonce) = answer.headers.get("dpop-nonce") else { return answer };
             self.nonce = Some(nonce.to_str().unwrap().to_owned());
             if answer.body["code"] != "MELMASTOON.AUTH.NONCE_REQUIRED" {
                 return answer;
             }
         }
-        panic!("the service did not take its own nonce");
+        panic!("the service neither answers nor takes its own nonce");
     }
 
     /// A request of this operator on this device.
@@ -175,6 +200,66 @@ impl Desktop {
             Some(position) => request.header("x-min-position", position),
             None => request,
         }
+    }
+
+    /// A proof for a refresh: of this device's key, with no token behind it.
+    pub fn refresh_proof(&self, service: &Service) -> String {
+        let url = format!("{}/auth/refresh", service.url).parse().unwrap();
+        let nonce = self.nonce.as_deref();
+        let target = ProofTarget { method: &Method::POST, url: &url, access_token: None, nonce };
+        self.key.proof(&target, SystemClock.now())
+    }
+
+    /// A refresh with this proof and nothing in `Authorization`.
+    pub async fn send_refresh(
+        &self,
+        service: &Service,
+        (key, refresh_token): (&str, &str),
+        proof: &str,
+    ) -> Response {
+        self.refresh_request(service, (key, refresh_token), proof).send().await.unwrap()
+    }
+
+    pub fn refresh_request(
+        &self,
+        service: &Service,
+        (key, refresh_token): (&str, &str),
+        proof: &str,
+    ) -> reqwest::RequestBuilder {
+        self.http
+            .post(format!("{}/auth/refresh", service.url))
+            .header("dpop", proof)
+            .header("x-device-id", self.text("deviceId"))
+            .header("x-app-version", "1.4.2")
+            .header("x-app-platform", "linux")
+            .header("x-network-mode", "good")
+            .header("x-idempotency-key", key)
+            .json(&json!({ "refreshToken": refresh_token }))
+    }
+
+    /// Refreshes under `key`, with the nonce the service asks for; the new tokens are taken over.
+    pub async fn refresh(&mut self, service: &Service, key: &str) -> Answer {
+        let refresh_token = self.text("refreshToken").to_owned();
+        self.refresh_with(service, (key, &refresh_token)).await
+    }
+
+    pub async fn refresh_with(&mut self, service: &Service, wish: (&str, &str)) -> Answer {
+        self.learn_refresh_nonce(service).await;
+        let proof = self.refresh_proof(service);
+        let answer = Answer::read(self.send_refresh(service, wish, &proof).await).await;
+        if answer.status == StatusCode::OK {
+            self.grant = answer.body.clone();
+        }
+        answer
+    }
+
+    /// Refreshes have nonces of their own: there is no token to name a tenant.
+    pub async fn learn_refresh_nonce(&mut self, service: &Service) {
+        self.nonce = None;
+        let proof = self.refresh_proof(service);
+        let answer = self.send_refresh(service, (&key(), "unseen"), &proof).await;
+        let nonce = answer.headers().get("dpop-nonce").expect("a nonce is asked for");
+        self.nonce = Some(nonce.to_str().unwrap().to_owned());
     }
 
     /// Opens the live stream and reads it up to `hello`.
@@ -223,6 +308,23 @@ impl Answer {
 }
 
 impl Live {
+    /// Whether the stream ends, after whatever it still has to say.
+    pub async fn ends(&mut self) -> bool {
+        loop {
+            let chunk = tokio::time::timeout(Duration::from_secs(20), self.response.chunk());
+            match chunk.await.expect("an end in time") {
+                Ok(Some(chunk)) => self.frames.extend(self.reader.push(&chunk).unwrap()),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// Frames that were read and not asked for.
+    pub fn unheard(&self) -> usize {
+        self.frames.len()
+    }
+
     /// The data of the next event; fails after ten seconds of nothing.
     pub async fn next(&mut self) -> Value {
         serde_json::from_str(&self.frame().await.data).unwrap()
@@ -251,13 +353,31 @@ impl Live {
         tokio::time::timeout(patience, end).await.is_ok()
     }
 
+    /// The next event of this kind, whatever comes before it and however long nothing does.
+    pub async fn next_of_within(&mut self, kind: &str, limit: Duration) -> Value {
+        let heard = async {
+            loop {
+                let frame = self.frame_within(limit).await;
+                let data: Value = serde_json::from_str(&frame.data).unwrap();
+                if data["kind"] == kind {
+                    return data;
+                }
+            }
+        };
+        tokio::time::timeout(limit, heard).await.expect("such an event in time")
+    }
+
     pub async fn frame(&mut self) -> Frame {
+        self.frame_within(Duration::from_secs(10)).await
+    }
+
+    async fn frame_within(&mut self, limit: Duration) -> Frame {
         loop {
             if let Some(frame) = self.frames.pop_front() {
                 return frame;
             }
-            let chunk = tokio::time::timeout(Duration::from_secs(10), self.response.chunk());
-            let chunk = chunk.await.expect("an event within ten seconds").unwrap();
+            let chunk = tokio::time::timeout(limit, self.response.chunk());
+            let chunk = chunk.await.expect("an event in time").unwrap();
             let chunk = chunk.expect("the stream goes on");
             self.frames.extend(self.reader.push(&chunk).unwrap());
         }

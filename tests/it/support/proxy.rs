@@ -1,5 +1,5 @@
-//! A TCP proxy that can lose or hold back a server's answer, so that what was asked has happened and
-//! nobody hears of it, or can cut the line altogether.
+//! A TCP proxy that can lose or hold back a server's answer, so that what was asked has happened
+//! and nobody hears of it, or can cut the line altogether.
 
 use std::{
     net::SocketAddr,

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::Path,
@@ -132,10 +132,17 @@ impl World {
             .env("RATE_PER_DEVICE_BURST", "100000")
             .env("RATE_PER_TENANT", "100000")
             .env("RATE_PER_TENANT_BURST", "100000")
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         change(&mut command);
         let mut child = command.spawn().expect("the binary starts");
-        let lines = listen_to(&mut child);
+        let lines = Arc::default();
+        if let Some(output) = child.stdout.take() {
+            keep(output, &lines);
+        }
+        if let Some(log) = child.stderr.take() {
+            keep(log, &lines);
+        }
         let mut service = Service {
             child,
             url: format!("{root_url}/bff/backoffice/v1"),
@@ -181,7 +188,16 @@ impl Service {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
-    /// What it has logged so far.
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `host:port` of the public listener.
+    pub fn address(&self) -> &str {
+        self.root_url.trim_start_matches("http://")
+    }
+
+    /// What it has written so far, to standard output or error.
     pub fn log(&self) -> String {
         self.lines.lock().unwrap().join("\n")
     }
@@ -213,22 +229,19 @@ fn counters() -> Option<std::ffi::OsString> {
     std::env::var_os("LLVM_PROFILE_FILE")
 }
 
-/// Keeps what the service logs; `SHOW_LOGS=1` shows it.
-fn listen_to(child: &mut Child) -> Arc<Mutex<Vec<String>>> {
+/// Keeps every line; `SHOW_LOGS=1` shows them as well.
+fn keep(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
+    let lines = Arc::clone(lines);
     let shown = std::env::var_os("SHOW_LOGS").is_some();
-    let kept = Arc::<Mutex<Vec<String>>>::default();
-    let Some(log) = child.stderr.take() else { return kept };
-    let lines = BufReader::new(log).lines();
-    let keeping = Arc::clone(&kept);
     std::thread::spawn(move || {
-        for line in lines.map_while(Result::ok) {
+        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
             if shown {
                 eprintln!("{line}");
             }
-            keeping.lock().unwrap().push(line);
+            lines.lock().unwrap().push(line);
         }
     });
-    kept
 }
 
 fn free_port() -> u16 {

@@ -120,7 +120,6 @@ async fn ti_35_what_shows_or_reaches_beyond_a_tenants_keys_is_denied() {
         "FCALL f 0".to_owned(),
         "SCRIPT FLUSH".to_owned(),
         "CONFIG GET requirepass".to_owned(),
-        "DEBUG SLEEP 0".to_owned(),
         "MONITOR".to_owned(),
         "ACL LIST".to_owned(),
         "CLIENT LIST".to_owned(),

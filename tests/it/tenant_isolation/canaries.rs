@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
+    process::Command,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -25,7 +26,7 @@ use crate::support::{
     wait,
 };
 
-const OPERATIONS: u64 = 2_000;
+const OPERATIONS: u64 = 1_000;
 const CLIENTS: usize = 5;
 /// More would only make the inboxes long.
 const ALERTS_MAX: usize = 60;

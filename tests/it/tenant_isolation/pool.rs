@@ -82,10 +82,11 @@ async fn alternate(pools: &Pools, tenant: &TenantId, dice: u32) -> i32 {
             assert_eq!(code(failed), "57014");
         }
         93..96 => {
-            // Polled once and dropped: the statement is on its way when its caller gives up.
+            // Polled once and dropped: the statement is on its way when its caller gives up, or,
+            // where the machine is slow, has been answered by then.
             let mut sleeping =
                 Box::pin(sqlx::raw_sql("select pg_sleep(0.001)").execute(&mut *transaction));
-            assert!((&mut sleeping).now_or_never().is_none());
+            drop((&mut sleeping).now_or_never());
         }
         96..98 => {
             let panicking = AssertUnwindSafe(async move {
@@ -117,6 +118,7 @@ async fn look(connection: &mut PgConnection) -> (i32, Option<String>) {
 #[tokio::test]
 async fn ti_21_a_future_dropped_in_a_transaction_leaves_nothing_to_the_next_borrower() {
     let (_database, pools, [a, b]) = narrow().await;
+    let mut given_up = 0;
     for _ in 0..50 {
         let mut transaction = pools.begin(&a).await.unwrap();
         let write = format!(
@@ -127,7 +129,7 @@ async fn ti_21_a_future_dropped_in_a_transaction_leaves_nothing_to_the_next_borr
         {
             let mut sleeping =
                 Box::pin(sqlx::raw_sql("select pg_sleep(0.005)").execute(&mut *transaction));
-            assert!((&mut sleeping).now_or_never().is_none());
+            given_up += i32::from((&mut sleeping).now_or_never().is_none());
         }
         drop(transaction);
 
@@ -143,6 +145,7 @@ async fn ti_21_a_future_dropped_in_a_transaction_leaves_nothing_to_the_next_borr
         let mut again = pools.begin(&a).await.unwrap();
         assert_eq!(keys(&mut again).await, ["usr_1"], "what was dropped was rolled back");
     }
+    assert!(given_up > 0, "every statement was answered before it could be given up");
 }
 
 async fn keys(transaction: &mut TenantTransaction) -> Vec<String> {

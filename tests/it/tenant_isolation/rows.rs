@@ -107,7 +107,8 @@ async fn ti_18_neither_copy_nor_explain_shows_another_tenants_rows() {
     let pools = database.pools();
     let mut transaction = pools.begin(&a).await.unwrap();
 
-    for table in ["event", "(select * from event)", "idempotency", "subject_key"] {
+    // A partitioned table itself has no rows to copy.
+    for table in ["(select * from event)", "idempotency", "subject_key", "event"] {
         let copied: Vec<bytes::Bytes> = transaction
             .copy_out_raw(&format!("copy {table} to stdout"))
             .await
@@ -116,13 +117,14 @@ async fn ti_18_neither_copy_nor_explain_shows_another_tenants_rows() {
             .await
             .unwrap();
         let copied = String::from_utf8_lossy(&copied.concat()).into_owned();
-        assert!(copied.contains(a.as_str()) && !copied.contains(b.as_str()), "{table}: {copied}");
+        assert_eq!(copied.contains(a.as_str()), table != "event", "{table}: {copied}");
+        assert!(!copied.contains(b.as_str()), "{table}: {copied}");
     }
     for table in ["event", "idempotency", "subject_key"] {
         let explain = format!("explain (analyze, format json) select * from {table}");
         let plan: serde_json::Value =
             sqlx::query_scalar(AssertSqlSafe(explain)).fetch_one(&mut *transaction).await.unwrap();
-        assert_eq!(plan[0]["Plan"]["Actual Rows"], 1, "{table}: {plan}");
+        assert_eq!(plan[0]["Plan"]["Actual Rows"].as_f64(), Some(1.0), "{table}: {plan}");
     }
 }
 

@@ -51,7 +51,8 @@ fn ti_24_only_a_tenants_transaction_gives_requests_a_connection() {
     let pools = fs::read_to_string(root().join("src/ledger/pools.rs")).unwrap();
     assert!(pools.contains("    app: PgPool,") && !pools.contains("pub app:"));
     let uses: Vec<&str> =
-        pools.lines().map(str::trim).filter(|line| line.contains("self.app")).collect();
+        pools.lines().map(str::trim).filter(|line| line.contains("self.app.")).collect();
+    assert!(!pools.contains("&self.app\n") && !pools.contains("self.app.clone()"));
     assert_eq!(
         uses,
         [

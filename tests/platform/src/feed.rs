@@ -8,6 +8,7 @@ use crate::{
     envelope::Event,
     identifier,
     identity::Session,
+    people,
     producer::Producer,
     world::{
         World,
@@ -127,6 +128,13 @@ pub fn fill(event: &mut Event) {
         "melmastoon.iam.session.revoked.v1" => {
             json!({ "tenantId": event.tenant_id, "reason": "admin", "revokedAt": at })
         }
+        subject
+            if ["melmastoon.iam.user.", "melmastoon.iam.device.", "melmastoon.tenant."]
+                .iter()
+                .any(|beginning| subject.starts_with(beginning)) =>
+        {
+            json!({ "at": at })
+        }
         _ => json!({}),
     };
     let members = event.payload.as_object_mut();
@@ -152,7 +160,7 @@ pub fn take_in(world: &mut World, event: &Event) {
                 suggestion.state = SuggestionState::Withdrawn;
             }
         }
-        _ => {}
+        _ => people::take_in(world, event),
     }
 }
 

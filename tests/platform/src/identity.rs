@@ -1,6 +1,6 @@
 //! Who is signed in where: memberships, registered devices, sessions and their refresh tokens.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -64,6 +64,8 @@ pub enum Refresh {
 #[derive(Default)]
 pub struct Identity {
     memberships: HashMap<(String, String), Membership>,
+    /// (tenant, operator), or the tenant as a whole with no operator.
+    suspended: HashSet<(String, String)>,
     devices: BTreeMap<(String, String), RegisteredDevice>,
     sessions: BTreeMap<String, Session>,
     /// Refresh token → session, current and used ones alike.
@@ -81,6 +83,19 @@ impl Identity {
 
     pub fn set_membership(&mut self, tenant_id: &str, operator_id: &str, membership: Membership) {
         self.memberships.insert(pair(tenant_id, operator_id), membership);
+    }
+
+    pub fn remove_membership(&mut self, tenant_id: &str, operator_id: &str) {
+        self.memberships.remove(&pair(tenant_id, operator_id));
+    }
+
+    /// Suspends an operator in a tenant, or the tenant when the operator is empty.
+    pub fn suspend(&mut self, tenant_id: &str, operator_id: &str) {
+        self.suspended.insert(pair(tenant_id, operator_id));
+    }
+
+    pub fn is_suspended(&self, tenant_id: &str, operator_id: &str) -> bool {
+        ["", operator_id].iter().any(|who| self.suspended.contains(&pair(tenant_id, who)))
     }
 
     /// Registers the device or gives it another key or operator; revives a revoked one.
@@ -116,8 +131,10 @@ impl Identity {
         session
     }
 
-    pub fn session(&self, session_id: &str) -> Option<&Session> {
-        self.sessions.get(session_id)
+    /// The session as tokens name it and its tenant, whose claims a tester may have overridden.
+    pub fn session_named(&self, tenant_id: &str, sid: &str) -> Option<&Session> {
+        let own = self.sessions.get(sid).filter(|session| session.is_named(tenant_id, sid));
+        own.or_else(|| self.sessions.values().find(|session| session.is_named(tenant_id, sid)))
     }
 
     /// The session a refresh token, current or used, belongs to.
@@ -202,6 +219,15 @@ impl Session {
             refresh_token: String::new(),
             used_tokens: Vec::new(),
         }
+    }
+
+    fn is_named(&self, tenant_id: &str, sid: &str) -> bool {
+        let said = |names: &[&str], actual: &str, wanted: &str| {
+            let overriding = names.iter().find_map(|name| self.claims[*name].as_str());
+            overriding.unwrap_or(actual) == wanted
+        };
+        said(&["sid", "session_id"], &self.id, sid)
+            && said(&["tenant_id", "tid"], &self.tenant_id, tenant_id)
     }
 
     pub fn refresh_token(&self) -> &str {

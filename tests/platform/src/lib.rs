@@ -18,6 +18,7 @@ mod identifier;
 mod identity;
 mod issuer;
 mod pace;
+mod people;
 mod platform;
 mod problem;
 mod producer;

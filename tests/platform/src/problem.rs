@@ -74,6 +74,9 @@ impl IntoResponse for Problem {
         if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if self.extra.get("error").is_some_and(|error| error == "use_dpop_nonce") {
+            headers.insert("dpop-nonce", HeaderValue::from_static("a-nonce-of-the-upstream"));
+        }
         response
     }
 }

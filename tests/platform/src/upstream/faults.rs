@@ -24,6 +24,8 @@ pub struct Faults {
     pub error_rate: Option<f64>,
     /// Status of the errors, 400–599; 503 when absent. Given alone, all requests fail with it.
     pub status: Option<u16>,
+    /// `error` of the errors, as OAuth servers say it: `use_dpop_nonce` comes with a nonce.
+    pub error: Option<String>,
     /// Requests wait until the fault is lifted or the client goes away.
     pub hang: bool,
     /// A mutation is done, then the connection is cut instead of an answer.
@@ -101,9 +103,13 @@ fn failure(faults: &Faults, service: Service) -> Problem {
         .status
         .and_then(|status| StatusCode::from_u16(status).ok())
         .unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    Problem::new(
+    let problem = Problem::new(
         status,
         "MELMASTOON.GENERAL.FAULT_INJECTED",
         format!("{} was told to fail", service.name()),
-    )
+    );
+    match &faults.error {
+        Some(error) => problem.with("error", serde_json::json!(error)),
+        None => problem,
+    }
 }

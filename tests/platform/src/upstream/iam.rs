@@ -44,6 +44,9 @@ fn refresh(platform: &Platform, world: &mut World, request: &Request) -> Result<
     let known = world.identity.session_of_token(refresh_token);
     let known = known.ok_or_else(|| invalid_grant("the refresh token is not known"))?;
     check_binding(request, known)?;
+    if world.identity.is_suspended(&known.tenant_id, &known.operator_id) {
+        return Err(invalid_grant("the operator or the tenant is suspended"));
+    }
     match world.identity.rotate(refresh_token) {
         Refresh::Rotated(session) => {
             let membership = world
@@ -113,13 +116,13 @@ fn attest_step_up(world: &World, request: &Request) -> Result<Answer, Problem> {
 }
 
 fn session(world: &World, request: &Request, id: &str) -> Result<Answer, Problem> {
-    let session = world.identity.session(id);
-    let session = session
-        .filter(|session| session.tenant_id == request.tenant_id)
+    let session = world
+        .identity
+        .session_named(&request.tenant_id, id)
         .ok_or_else(|| Problem::not_found(format!("no session {id}")))?;
     Ok(Answer::ok(json!({
-        "sessionId": session.id,
-        "tenantId": session.tenant_id,
+        "sessionId": id,
+        "tenantId": request.tenant_id,
         "operatorId": session.operator_id,
         "deviceId": session.device_id,
         "jkt": session.jkt,

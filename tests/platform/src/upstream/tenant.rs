@@ -39,11 +39,12 @@ fn membership(world: &World, request: &Request, operator_id: &str) -> Result<Ans
         .identity
         .membership(&request.tenant_id, operator_id)
         .ok_or_else(|| no_operator(operator_id))?;
+    let is_suspended = world.identity.is_suspended(&request.tenant_id, operator_id);
     Ok(Answer::ok(json!({ "data": {
         "operatorId": operator_id,
         "roles": membership.roles,
         "propertyIds": membership.property_ids,
-        "status": "active",
+        "status": if is_suspended { "suspended" } else { "active" },
     } })))
 }
 
