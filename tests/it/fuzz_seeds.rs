@@ -90,7 +90,8 @@ fn change() -> impl Strategy<Value = Change> {
 
 impl Change {
     fn make(&self, input: &mut Vec<u8>) {
-        let place = |at: &Index| at.index(input.len() + 1);
+        let places = input.len() + 1;
+        let place = |at: &Index| at.index(places);
         match self {
             Self::Insert(at, byte) => input.insert(place(at), *byte),
             Self::Word(at, word) => {
