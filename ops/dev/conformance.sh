@@ -18,13 +18,13 @@ claim_private_stack conformance off
 cargo nextest --version >/dev/null 2>&1 ||
   die 'needs cargo-nextest: cargo install cargo-nextest --locked'
 say 'building the tests'
-build_tests --test counterparts --tests --lib --bins
+build_tests --lib --bins --test it --test counterparts
 start_private_stack
 "$here/counterparts.sh"
 
 say 'running the cases'
 # What fails is counted below, from the lines that name it.
-NO_COLOR=1 cargo nextest run --workspace --locked --lib --bins --tests --test counterparts \
+NO_COLOR=1 cargo nextest run --workspace --locked --lib --test it --test counterparts \
   --retries 0 --no-fail-fast --status-level all --final-status-level none -E "test(/$NAMED/)" \
   2>&1 | tee "$results" | sed -u '/^ *PASS /d' || true
 
