@@ -138,7 +138,7 @@ async fn id_19_of_duplicates_with_different_bodies_one_body_is_applied() {
     let alert_id = raised(&world, &mut desktop, services[0]).await;
     let key = key();
     // Both bodies at both instances.
-    let comment = |number: usize| if number / 2 % 2 == 0 { "one" } else { "two" };
+    let comment = |number: usize| if (number / 2).is_multiple_of(2) { "one" } else { "two" };
     let bodies: Vec<Value> = (0..24).map(|number| json!({ "comment": comment(number) })).collect();
     let answers = at_once(&desktop, &services, (&alert_id, &key), &bodies).await;
 
@@ -328,7 +328,7 @@ async fn id_53_clients_that_wait_as_told_all_get_the_answer_soon() {
     for client in 0..CLIENTS {
         tries.entry(random.random_range(0..20)).or_default().push(client);
     }
-    let mut tried = vec![0; CLIENTS];
+    let mut sent_by = vec![0; CLIENTS];
     let mut answers: Vec<Outcome> = Vec::new();
     let mut ends_at_ms = 0;
 
@@ -341,7 +341,7 @@ async fn id_53_clients_that_wait_as_told_all_get_the_answer_soon() {
         }
         let sent = clients.iter().map(|_| press.send(&replica.resources));
         for (client, outcome) in clients.iter().zip(join_all(sent).await) {
-            tried[*client] += 1;
+            sent_by[*client] += 1;
             match outcome {
                 Ok(outcome) => {
                     answers.push(outcome);
@@ -361,5 +361,5 @@ async fn id_53_clients_that_wait_as_told_all_get_the_answer_soon() {
     assert!(answers.iter().all(|answer| answer.replayed));
     // Nobody waits longer than one pause after the first one's end.
     assert!(ends_at_ms <= FIRST_ENDS_AT_MS + 1_550, "{ends_at_ms}");
-    assert!(tried.iter().all(|tried| *tried <= 5), "{tried:?}");
+    assert!(sent_by.iter().all(|sent| *sent <= 5), "{sent_by:?}");
 }
