@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn id_41_only_headers_worth_repeating_are_kept() {
         let header = |name: &str| (name.to_owned(), format!("value of {name}"));
-        let named = [
+        let all = [
             "Content-Type",
             "content-language",
             "Location",
@@ -239,10 +239,10 @@ mod tests {
             "WWW-Authenticate",
             "X-Ledger-Position",
         ];
-        let response = StoredResponse::new(201, named.map(header), b"{}".to_vec());
+        let response = StoredResponse::new(201, all.map(header), b"{}".to_vec());
 
-        let names: Vec<&str> = response.headers.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["content-type", "content-language", "location", "etag"]);
+        let kept: Vec<&str> = response.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(kept, ["content-type", "content-language", "location", "etag"]);
         assert_eq!(response.headers[3].1, "value of ETag");
     }
 }

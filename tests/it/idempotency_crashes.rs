@@ -270,9 +270,9 @@ async fn id_29_killed_after_the_effect_upstream_a_request_has_that_effect_alone(
     let unanswered = scene
         .press_and(async || {
             // The claim cannot be completed while somebody else has its row.
-            let hold = "select from idempotency where key = $1 for update";
-            let hold = sqlx::query(hold).bind(&scene.key).fetch_all(&mut *held);
-            assert_eq!(hold.await.unwrap().len(), 1);
+            let query = "select from idempotency where key = $1 for update";
+            let rows = sqlx::query(query).bind(&scene.key).fetch_all(&mut *held);
+            assert_eq!(rows.await.unwrap().len(), 1);
             wait::until("upstream has done it", async || {
                 effects(&scene.world, &scene.alert_id).await == 1
             })

@@ -79,6 +79,9 @@ fn is_replayed(answer: &Answer) -> bool {
     answer.headers.get("idempotency-replayed").is_some_and(|value| value == "true")
 }
 
+/// A case, the headers that are sent, and the end of the code that refuses them.
+type Row = (&'static str, Vec<(&'static str, Vec<u8>)>, &'static str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn id_01_02_03_04_without_one_good_key_nothing_is_done() {
     let mut scene = Scene::set().await;
@@ -96,7 +99,7 @@ async fn id_01_02_03_04_without_one_good_key_nothing_is_done() {
     let late = key_made(Duration::from_hours(24) + Duration::from_mins(1));
     let early = Ulid::from_datetime(now() + Duration::from_mins(11)).to_string();
     let one = |value: &str| vec![(KEY, value.as_bytes().to_vec())];
-    let mut rows: Vec<(&str, Vec<(&str, Vec<u8>)>, &str)> = vec![
+    let mut rows: Vec<Row> = vec![
         ("id_01", Vec::new(), "MISSING"),
         ("id_02 twice", [one(&good), one(&good)].concat(), "INVALID"),
         ("id_02 two", [one(&good), one(&other)].concat(), "INVALID"),
@@ -382,7 +385,7 @@ async fn id_21_22_a_request_that_never_began_leaves_its_key_free() {
 async fn id_23_what_the_rule_answers_is_kept_even_when_it_would_answer_otherwise_later() {
     let mut scene = Scene::set().await;
     let alert_id = scene.raised().await;
-    let mut late = scene.other(&scene.desktop.text("tenantId").to_owned(), json!({})).await;
+    let mut late = scene.other(scene.desktop.text("tenantId"), json!({})).await;
     let keys = [key(), key(), key()];
     fault(&scene.world, json!({ "status": 503 })).await;
     let first = scene.press(&alert_id, &keys[0]).await;

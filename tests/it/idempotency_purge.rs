@@ -80,8 +80,8 @@ async fn id_37_a_purge_takes_what_is_answered_and_old_in_bounded_bites_beside_ev
     // One old row belongs to another transaction for now.
     let mut other = database.superuser().await;
     let mut transaction = other.begin().await.unwrap();
-    let hold = "select from idempotency where key = $1 for update";
-    let held = sqlx::query(hold).bind(format!("{:A>26}", 1));
+    let query = "select from idempotency where key = $1 for update";
+    let held = sqlx::query(query).bind(format!("{:A>26}", 1));
     assert_eq!(held.fetch_all(&mut *transaction).await.unwrap().len(), 1);
 
     let (one, two) = (database.pools(), database.other_pools());

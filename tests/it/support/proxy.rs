@@ -97,8 +97,11 @@ async fn forward(mut client: TcpStream, server: &str, trap: &Mutex<Option<Trap>>
                 match &sprung {
                     Some(Trap { holds: true, .. }) => (),
                     Some(Trap { holds: false, .. }) => return,
-                    None if client.write_all(&answer[..read]).await.is_err() => return,
-                    None => (),
+                    None => {
+                        if client.write_all(&answer[..read]).await.is_err() {
+                            return;
+                        }
+                    }
                 }
             }
         }

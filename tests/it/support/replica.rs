@@ -1,7 +1,7 @@
 //! The commands of one instance inside the test's process, over the stores and the simulated
 //! platform of a world.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use backoffice::{
     app::connect,
@@ -11,7 +11,8 @@ use backoffice::{
         acknowledge_alert::{self, Outcome, Request, Wish},
         idempotency::KeyedRequest,
     },
-    ledger::{Ledger, Pools, Settings},
+    database::Settings,
+    ledger::{self, Ledger, Pools},
     secrets::Secrets,
     upstream::{self, Upstream, id_token},
 };
@@ -30,8 +31,15 @@ pub struct Replica {
 }
 
 impl Replica {
+    /// With pools of eight, as in service. Many tests share the machine: whoever is late for a
+    /// connection here is not lost.
     pub fn start(world: &World) -> Self {
-        Self::start_with(world, world.database.other_pools(), Arc::new(SystemClock))
+        let settings = Settings {
+            pool_max: 8,
+            acquire_timeout: Duration::from_secs(30),
+            ..world.database.settings().clone()
+        };
+        Self::start_with(world, Pools::connect(&settings).unwrap(), Arc::new(SystemClock))
     }
 
     pub fn start_with(world: &World, pools: Pools, clock: SharedClock) -> Self {
@@ -39,7 +47,7 @@ impl Replica {
         let shutdown = CancellationToken::new();
         let ledger = Ledger::start(
             pools.clone(),
-            Settings::default(),
+            ledger::Settings::default(),
             connect::master_key(&secrets).unwrap(),
             &TaskTracker::new(),
             shutdown.clone(),
