@@ -190,7 +190,7 @@ impl Life<'_> {
             }
             let (is_honest, wish) =
                 if dice < 50 { (true, self.honest()) } else { (false, self.hostile()) };
-            let asked = timeout(Duration::from_secs(60), self.client.ask(self.service, &wish));
+            let asked = timeout(Duration::from_mins(1), self.client.ask(self.service, &wish));
             let answer = asked.await.unwrap_or_else(|_| panic!("no end of an answer: {wish:?}"));
             self.judge(&wish, &answer);
             self.tally.operations += 1;
@@ -418,7 +418,7 @@ fn flatten(value: &redis::Value, text: &mut String) {
             flatten(key, text);
             flatten(value, text);
         }),
-        other => text.push_str(&format!("{other:?}")),
+        other => text.extend([format!("{other:?}")]),
     }
     text.push(' ');
 }

@@ -31,7 +31,7 @@ async fn narrow() -> (TestDatabase, Pools, [TenantId; 2]) {
     let database = TestDatabase::create().await;
     let mut settings = database.settings().clone();
     settings.pool_max = 1;
-    settings.acquire_timeout = Duration::from_secs(60);
+    settings.acquire_timeout = Duration::from_mins(1);
     let pools = Pools::connect(&settings).unwrap();
     let test = TestLedger::start(database.pools());
     let tenants = [tenant(1), tenant(2)];
