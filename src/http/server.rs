@@ -5,10 +5,24 @@ mod address_cap;
 mod head_guard;
 mod patient_stream;
 
-use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use axum::{Router, body::Body};
-use http::{HeaderValue, Request, header};
+use axum::{
+    Router,
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::{counter, gauge};
@@ -165,18 +179,11 @@ async fn converse(accepted: Accepted, shared: Shared) {
     let stream = PatientStream::new(accepted.stream, settings.write_stall_timeout);
     let stream = GuardedStream::new(stream);
     let peer = PeerAddress(accepted.peer);
+    let (clear, served) = (stream.clear(), AtomicU64::new(0));
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
-        let answer = router.clone().call(request.map(Body::new));
-        async move {
-            let mut response = answer.await?;
-            if is_chunked {
-                // The guard does not look for a head behind a chunked body: none may come.
-                response.headers_mut().insert(header::CONNECTION, CLOSE);
-            }
-            Ok::<_, Infallible>(response)
-        }
+        let number = served.fetch_add(1, Ordering::SeqCst) + 1;
+        answer(router.clone(), request, number <= clear.load(Ordering::SeqCst))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -201,6 +208,25 @@ async fn converse(accepted: Accepted, shared: Shared) {
         tracing::debug!(%error, "a connection ended early");
     }
     open.decrement(1.0);
+}
+
+/// Answers one request; one whose end is in doubt without looking at it.
+async fn answer(
+    mut router: Router,
+    request: Request<Incoming>,
+    is_clear: bool,
+) -> Result<Response, Infallible> {
+    let is_chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut response = if is_clear {
+        router.call(request.map(Body::new)).await?
+    } else {
+        StatusCode::BAD_REQUEST.into_response()
+    };
+    if is_chunked || !is_clear {
+        // What follows on this connection is in doubt.
+        response.headers_mut().insert(header::CONNECTION, CLOSE);
+    }
+    Ok(response)
 }
 
 fn prepare(stream: &TcpStream, settings: &Settings) -> io::Result<()> {

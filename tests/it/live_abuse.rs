@@ -97,7 +97,16 @@ async fn ss_02_five_thousand_streams_are_sent_away_one_after_the_other() {
     let mut streams = Vec::new();
     for first in (0..STREAMS).step_by(25) {
         let devices: Vec<_> = (first..first + 25).map(|number| format!("d{number}")).collect();
-        let opening = devices.iter().map(|device| hub.subscribe(&tenant, device, None));
+        let opening = devices.iter().map(async |device| {
+            // So many at once may meet the deadline of one answer of Redis.
+            let mut opened = None;
+            wait::until("the stream is opened", async || {
+                opened = hub.hub.subscribe(subscriber(&tenant, device)).await.ok();
+                opened.is_some()
+            })
+            .await;
+            opened.unwrap()
+        });
         streams.extend(join_all(opening).await);
     }
     // Each has read its past and listens.

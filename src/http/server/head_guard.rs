@@ -1,10 +1,13 @@
-//! Reads along what a client sends and spoils every request that another party on the way could
-//! delimit differently: what the parser behind it sees then is no request, which it answers with
-//! 400 and closes.
+//! Reads along what a client sends and counts the requests that every party on the way delimits in
+//! the same way. A request that is not among them is refused, whatever the parser makes of it.
 
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -16,10 +19,8 @@ const LINE_KEPT_MAX: usize = 512;
 const REQUEST_LINE_MAX: usize = 12 * 1024;
 /// Bytes a body may say it has; far more than it may have, and few enough for every parser.
 const LENGTH_MAX: u64 = 1 << 50;
-/// No part of a head may contain it, so that the parser refuses whatever holds one.
-const SPOILT: u8 = 0;
 
-/// A stream whose incoming requests are delimited in one way only.
+/// A stream whose incoming requests are followed.
 pub(super) struct GuardedStream<Stream> {
     inner: Stream,
     guard: HeadGuard,
@@ -34,16 +35,19 @@ struct HeadGuard {
     line_length: usize,
     after_return: bool,
     head: Head,
+    /// Heads that are beyond doubt, since the connection began.
+    clear: Arc<AtomicU64>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Head,
     /// So many bytes are left of a body.
     Body(u64),
     /// A chunked body. The connection ends with its answer, so that no head follows.
     Chunked,
-    Spoilt,
+    /// Nothing that follows can be trusted.
+    Ambiguous,
 }
 
 /// What a head has said so far of who is asked and where the request ends.
@@ -63,6 +67,11 @@ impl<Stream> GuardedStream<Stream> {
     pub(super) fn new(inner: Stream) -> Self {
         Self { inner, guard: HeadGuard::new() }
     }
+
+    /// How many requests of this connection are beyond doubt so far.
+    pub(super) fn clear(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.guard.clear)
+    }
 }
 
 impl HeadGuard {
@@ -73,19 +82,16 @@ impl HeadGuard {
             line_length: 0,
             after_return: false,
             head: Head::default(),
+            clear: Arc::default(),
         }
     }
 
-    /// Looks at bytes that have just arrived, and spoils them from the first ambiguity on.
-    fn watch(&mut self, bytes: &mut [u8]) {
+    /// Looks at bytes that have just arrived.
+    fn watch(&mut self, bytes: &[u8]) {
         let mut at = 0;
         while at < bytes.len() {
             match self.state {
-                State::Chunked => return,
-                State::Spoilt => {
-                    bytes[at..].fill(SPOILT);
-                    return;
-                }
+                State::Chunked | State::Ambiguous => return,
                 State::Body(left) => {
                     let here = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - at);
                     at += here;
@@ -95,7 +101,7 @@ impl HeadGuard {
                 State::Head => {
                     if self.take(bytes[at]).is_err() {
                         metrics::counter!("bff_backoffice_ambiguous_requests_total").increment(1);
-                        self.state = State::Spoilt;
+                        self.state = State::Ambiguous;
                     } else {
                         at += 1;
                     }
@@ -150,6 +156,7 @@ impl HeadGuard {
         if !hosts_expected.contains(&head.hosts) || (head.chunked && head.length.is_some()) {
             return Err(Ambiguous);
         }
+        self.clear.fetch_add(1, Ordering::SeqCst);
         self.state = match head.length {
             _ if head.chunked => State::Chunked,
             Some(length) if 0 < length => State::Body(length),
@@ -197,7 +204,7 @@ impl<Stream: AsyncRead + Unpin> AsyncRead for GuardedStream<Stream> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
-        self.guard.watch(&mut buffer.filled_mut()[before..]);
+        self.guard.watch(&buffer.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }
@@ -268,45 +275,43 @@ mod tests {
     ];
 
     #[test]
-    fn what_everybody_delimits_alike_passes_unchanged_however_it_arrives() {
-        for good in GOOD {
+    fn what_everybody_delimits_alike_is_counted_however_it_arrives() {
+        for (good, requests) in GOOD.iter().zip([1, 2, 1, 2, 1, 2]) {
             for size in 1..=good.len() {
-                assert_eq!(watched(good, size), good.as_bytes(), "{good:?} in pieces of {size}");
+                let (clear, state) = watched(good, size);
+                assert_eq!(clear, requests, "{good:?} in pieces of {size}");
+                assert_ne!(state, State::Ambiguous, "{good:?} in pieces of {size}");
             }
         }
     }
 
     #[test]
-    fn ab_05_what_two_parties_could_delimit_differently_is_spoilt() {
+    fn ab_05_what_two_parties_could_delimit_differently_is_not_counted() {
         for bad in BAD {
+            let before = u64::from(bad.contains("{}"));
             for size in [1, 3, bad.len()] {
-                let watched = watched(bad, size);
-                assert_eq!(watched.last(), Some(&SPOILT), "{bad:?} in pieces of {size}");
+                let (clear, state) = watched(bad, size);
+                assert_eq!(state, State::Ambiguous, "{bad:?} in pieces of {size}");
+                assert_eq!(clear, before, "{bad:?} in pieces of {size}");
             }
         }
     }
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic_and_none_are_lost(bytes: Vec<u8>, size in 1_usize..50) {
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, size in 1_usize..50) {
             let mut guard = HeadGuard::new();
-            let mut sent = bytes.clone();
-            for piece in sent.chunks_mut(size) {
+            for piece in bytes.chunks(size) {
                 guard.watch(piece);
-            }
-            prop_assert_eq!(sent.len(), bytes.len());
-            for (sent, given) in sent.iter().zip(&bytes) {
-                prop_assert!(sent == given || *sent == SPOILT);
             }
         }
     }
 
-    fn watched(text: &str, size: usize) -> Vec<u8> {
+    fn watched(text: &str, size: usize) -> (u64, State) {
         let mut guard = HeadGuard::new();
-        let mut bytes = text.as_bytes().to_vec();
-        for piece in bytes.chunks_mut(size) {
+        for piece in text.as_bytes().chunks(size) {
             guard.watch(piece);
         }
-        bytes
+        (guard.clear.load(Ordering::SeqCst), guard.state)
     }
 }
