@@ -48,8 +48,7 @@ async fn se_01_keys_change_while_the_service_runs_and_refuse_nobody() {
     assert!(new_keys.decode(&tenant, &old_cursor).is_err());
 
     replace(world.secrets_dir(), "sse-signing-key", "short");
-    wait::until("the alarm", async || service.log().contains("those of before stay"))
-        .await;
+    wait::until("the alarm", async || service.log().contains("those of before stay")).await;
     let answer = desktop.get(&service, &path).await;
     let next = answer.body["next"].as_str().unwrap();
     assert!(new_keys.decode(&tenant, next).is_ok(), "the last usable key stays");
