@@ -1,23 +1,20 @@
 //! Builds the parts of an instance from its settings and connects them.
 
+mod gate;
+
 use std::{fmt::Display, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use backon::{ExponentialBuilder, Retryable};
-use futures::FutureExt;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio_util::task::TaskTracker;
 
 use super::{App, Parts, Stop};
 use crate::{
-    access::{
-        self, Gate, jwks, membership,
-        standing::{Standing, Validate, ValidateError},
-    },
     clock::SharedClock,
     commands::Resources,
-    config::{Config, Limits, Stores},
+    config::{Config, Stores},
     database,
     http::seal::Seal,
     inbox::revocation::Feed,
@@ -34,9 +31,6 @@ use crate::{
 const STORES_WAIT: Duration = Duration::from_secs(30);
 /// How long a reader waits for a view that is being built.
 const VIEW_WAIT: Duration = Duration::from_secs(3);
-/// Largest key set of an issuer.
-const KEY_SET_BYTES_MAX: usize = 256 * 1024;
-const KEY_SET_WAIT: Duration = Duration::from_secs(3);
 
 /// An instance whose parts are connected.
 pub struct Started {
@@ -70,8 +64,8 @@ pub async fn connect(
         pubsub(&config.foundation.stores),
     )?;
     let feed = Feed::new(clock.clone());
-    let gate = gate(config, &secrets, &upstream, &session_tier, clock.clone())?
-        .vouched_by(standing(upstream.clone(), feed.clone()));
+    let gate = gate::build(config, &secrets, &upstream, &session_tier, clock.clone())?
+        .vouched_by(gate::standing(upstream.clone(), feed.clone()));
     gate.flags().refresh_or_report().await;
     let cursor_keys = cursor_keys(&secrets.live);
     let hub = Hub::start(
@@ -194,95 +188,6 @@ fn upstream(config: &Config) -> anyhow::Result<Upstream> {
         settings.base_urls = upstream::Settings::all_below(base_url);
     }
     Ok(Upstream::new(&settings)?)
-}
-
-fn gate(
-    config: &Config,
-    secrets: &Secrets,
-    upstream: &Upstream,
-    session_tier: &Redis,
-    clock: SharedClock,
-) -> anyhow::Result<Gate> {
-    let tokens = &config.tokens;
-    let settings = access::Settings {
-        issuers: vec![access::Issuer {
-            iss: tokens.issuer.clone(),
-            jwks_url: tokens.jwks_url.clone(),
-            algorithms: vec![jwks::Algorithm::Es256, jwks::Algorithm::EdDsa],
-        }],
-        audience: tokens.audience.clone(),
-        public_bases: config.server.public_bases.iter().map(ToString::to_string).collect(),
-        window: access::dpop::Window {
-            age_max: tokens.proof_age_max,
-            future_max: tokens.proof_future_max,
-        },
-        proof_algorithms: tokens.proof_algorithms,
-        nonce_mode: if tokens.nonce_required {
-            access::NonceMode::Required
-        } else {
-            access::NonceMode::Off
-        },
-        nonce_secret: Some(secrets.nonce.current.clone()),
-        nonce_secret_previous: secrets.nonce.previous.first().cloned(),
-        bearer_with_proof: tokens.bearer_with_proof,
-        store_timeout: tokens.session_tier_timeout,
-        rates: rates(&config.limits),
-        flags_interval: config.limits.flags_interval,
-        update_url: config.limits.update_url.clone(),
-        ..access::Settings::default()
-    };
-    let lookup = lookup(upstream.clone());
-    Ok(Gate::new(&settings, &fetch(upstream.clone()), lookup, session_tier.shared(), clock)?)
-}
-
-fn rates(limits: &Limits) -> access::rate::Settings {
-    let quota = |per_second, burst| access::rate::Quota { per_second, burst };
-    access::rate::Settings {
-        device: quota(limits.per_device, limits.per_device_burst),
-        tenant: quota(limits.per_tenant, limits.per_tenant_burst),
-    }
-}
-
-/// How key sets are fetched.
-fn fetch(upstream: Upstream) -> jwks::Fetch {
-    Arc::new(move |url| {
-        let upstream = upstream.clone();
-        async move {
-            let document = upstream.document(url, KEY_SET_BYTES_MAX, KEY_SET_WAIT).await;
-            document.map_err(|error| jwks::FetchError::Failed(Box::new(error)))
-        }
-        .boxed()
-    })
-}
-
-/// How memberships are looked up.
-fn lookup(upstream: Upstream) -> membership::Lookup {
-    Arc::new(move |tenant_id, operator_id| {
-        let upstream = upstream.clone();
-        async move {
-            let found = upstream::tenant::membership(&upstream, &tenant_id, &operator_id).await;
-            let found = found.map_err(|error| membership::LookupError(Arc::new(error)))?;
-            Ok(found.map(|member| membership::Membership {
-                roles: member.roles,
-                property_ids: member.property_ids,
-                active: member.active,
-            }))
-        }
-        .boxed()
-    })
-}
-
-/// Who vouches for sessions: iam, and the feed of its revocations.
-fn standing(upstream: Upstream, feed: Feed) -> Standing {
-    let validate: Validate = Arc::new(move |tenant_id, sid| {
-        let upstream = upstream.clone();
-        async move {
-            let active = upstream::iam::is_active(&upstream, &tenant_id, &sid).await;
-            active.map_err(|error| ValidateError(Arc::new(error)))
-        }
-        .boxed()
-    });
-    Standing::new(validate, Arc::new(move || feed.lag()))
 }
 
 fn cursor_keys(secret: &Rotating) -> CursorKeys {

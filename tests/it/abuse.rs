@@ -434,8 +434,10 @@ async fn ab_27_a_clock_that_jumps_lets_no_ended_token_and_no_used_proof_in() {
 
 async fn refuse_inserts(world: &World, message: &str) {
     let mut connection = world.database.superuser().await;
+    // All partitions at once: one after the other, they would be waited for by whom they wait for.
     let statement = format!(
-        "create function refuse() returns trigger language plpgsql as \
+        "lock table event in access exclusive mode; \
+         create function refuse() returns trigger language plpgsql as \
          $$ begin raise exception '{message}' using errcode = 'unique_violation'; end $$; \
          create trigger refuses before insert on event for each row execute function refuse()"
     );
@@ -444,7 +446,8 @@ async fn refuse_inserts(world: &World, message: &str) {
 
 async fn allow_inserts(world: &World) {
     let mut connection = world.database.superuser().await;
-    let statement = "drop trigger refuses on event; drop function refuse()";
+    let statement = "lock table event in access exclusive mode; \
+                     drop trigger refuses on event; drop function refuse()";
     sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
 }
 
