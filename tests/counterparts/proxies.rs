@@ -162,7 +162,8 @@ impl Proxy {
         );
         let file = folder.path().join("nginx.conf");
         fs::write(&file, settings).unwrap();
-        let arguments = ["-e", "stderr", "-p", folder.path().to_str().unwrap(), "-c"];
+        let prefix = path.to_string();
+        let arguments = ["-e", "stderr", "-p", &prefix, "-c"];
         Self::start("nginx", &arguments, &file, address, folder)
     }
 

@@ -31,6 +31,26 @@ const CANARIES: &[&str] = &[
     "BIRD-nonce-0123456789abcdef",
 ];
 const MARK: &str = "BIRD";
+/// Fields of a request that may hold anything.
+const FIELDS: &[&str] = &[
+    "user-agent",
+    "referer",
+    "cookie",
+    "origin",
+    "x-request-id",
+    "traceparent",
+    "tracestate",
+    "accept-language",
+    "last-event-id",
+    "x-min-position",
+    "x-property-id",
+    "x-app-version",
+    "x-app-platform",
+    "x-network-mode",
+    "x-mfa-attestation",
+    "x-forwarded-for",
+    "if-match",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ab_22_25_26_28_origins_hops_clocks_and_other_peoples_tokens_are_not_believed() {
@@ -248,25 +268,7 @@ async fn send_everywhere(world: &World, service: &Service, desktop: &mut Desktop
     ] {
         desktop.bare(service, &get, &path).send().await.unwrap();
     }
-    for name in [
-        "user-agent",
-        "referer",
-        "cookie",
-        "origin",
-        "x-request-id",
-        "traceparent",
-        "tracestate",
-        "accept-language",
-        "last-event-id",
-        "x-min-position",
-        "x-property-id",
-        "x-app-version",
-        "x-app-platform",
-        "x-network-mode",
-        "x-mfa-attestation",
-        "x-forwarded-for",
-        "if-match",
-    ] {
+    for name in FIELDS.iter().copied() {
         desktop.bare(service, &get, "/alerts").header(name, canary).send().await.unwrap();
     }
     let plain = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -325,7 +327,7 @@ async fn upstream_says(world: &World, desktop: &Desktop, canary: &str) {
 async fn ti_46_no_tenant_or_person_is_in_a_metric_or_in_anothers_error() {
     let world = World::start().await;
     let service = world.service().await;
-    let tenants = world.simulator.tenant_ids().to_vec();
+    let tenants = world.simulator.tenant_ids();
     let mut ours = Desktop::sign_in(&world, &tenants[0], json!({})).await;
     let mut theirs = Desktop::sign_in(&world, &tenants[1], json!({})).await;
     let foreign = raise(&world, &theirs, "Theirs").await;

@@ -56,7 +56,8 @@ async fn ab_01_a_body_over_the_limit_is_refused_early_whatever_it_declares() {
     for length in [over.to_string(), "1099511627776".to_owned(), u64::MAX.to_string()] {
         // No byte of it is sent: the answer does not wait for any.
         let answer = server.send(&post(&format!("content-length: {length}\r\n"), "")).await;
-        assert!([400, 413].contains(&status(&answer)), "{length}: {answer}");
+        // No parser takes the last of them for a length.
+        assert!([400, 413, 431].contains(&status(&answer)), "{length}: {answer}");
     }
     let chunk = format!("8000\r\n{}\r\n", " ".repeat(0x8000));
     let chunked = post("transfer-encoding: chunked\r\n", &chunk.repeat(9));
@@ -133,7 +134,10 @@ async fn ab_04_a_target_that_is_too_long_or_broken_is_refused() {
             .send(&format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
             .await;
         let shown = &target[..target.len().min(40)];
-        assert!([400, 414].contains(&status(&answer)), "{shown}: {answer}");
+        // Longer than a whole head may be.
+        let is_refused_as_head = 32 * 1024 < target.len() && status(&answer) == 431;
+        let is_refused = [400, 414].contains(&status(&answer)) || is_refused_as_head;
+        assert!(is_refused, "{shown}: {answer}");
     }
     let good = server
         .send("GET /health/live?q=%20 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")

@@ -20,122 +20,125 @@ use crate::support::{
     },
 };
 
+/// What was done, by which statements, and what is said of it.
+const FORGERIES: &[(&str, &str, &str)] = &[
+    ("a body", "update event set body = body || ' ' where position = 3", "position 3 is not"),
+    (
+        "a time",
+        "update event set recorded_at = recorded_at + interval '1 microsecond' where position = 3",
+        "position 3 is not",
+    ),
+    ("metadata", "update event set metadata = '{}' where position = 4", "position 4 is not"),
+    ("a kind", "update event set kind = kind || 'x' where position = 4", "position 4 is not"),
+    (
+        "the personal part",
+        "update event set personal = null, subject_id = null where position = 2",
+        "position 2 is not",
+    ),
+    ("a deleted middle", "delete from event where position = 3", "position 3 is missing"),
+    (
+        "a deleted middle with its gap closed",
+        "delete from event where position = 3; \
+             update event set position = position - 1 where 3 < position; \
+             update ledger_head set position = position - 1",
+        "belongs",
+    ),
+    (
+        "a deleted end",
+        "delete from event where position in (6, 7)",
+        "the ledger ends at position 5",
+    ),
+    (
+        "a deleted end and the ledger's head with it",
+        "delete from event where position in (6, 7); update ledger_head set position = 5",
+        "where 5 were recorded",
+    ),
+    (
+        "a deleted end and both heads with it",
+        "delete from event where position in (6, 7); update ledger_head set position = 5; \
+             update log_head set size = 3 where tenant_id like '%1'",
+        "/ali:a3 is not the 2 events",
+    ),
+    (
+        "a deleted stream",
+        "delete from event where position in (6, 7); update ledger_head set position = 5; \
+             update log_head set size = 4 where tenant_id like '%1'; \
+             delete from stream_head where stream = 'ali:a3'",
+        "has 3 events, where 4 were recorded",
+    ),
+    (
+        "all of one tenant",
+        "delete from event where tenant_id like '%2'",
+        "position 4 is missing, 6 comes next",
+    ),
+    ("everything", "delete from event", "the ledger ends at position 0, where 7"),
+    (
+        "everything and its head",
+        "delete from event; update ledger_head set position = 0",
+        "has 0 events",
+    ),
+    (
+        "two events exchanged",
+        "update event set position = 99 where position = 3; \
+             update event set position = 3 where position = 6; \
+             update event set position = 6 where position = 99",
+        "position 3 is number 3 of its log, where 2 belongs",
+    ),
+    (
+        "two events exchanged with their numbers",
+        "update event set position = 99, ledger_index = 99 where position = 3; \
+             update event set position = 3, ledger_index = 2 where position = 6; \
+             update event set position = 6, ledger_index = 3 where position = 99",
+        "was recorded before",
+    ),
+    (
+        "the versions of a stream exchanged",
+        "update event set position = 99, ledger_index = 99 where position = 1; \
+             update event set position = 1, ledger_index = 0 where position = 2; \
+             update event set position = 2, ledger_index = 1 where position = 99",
+        "/ali:a1 is not the 2 events",
+    ),
+    (
+        "an event given to another tenant",
+        "update event set tenant_id = (select tenant_id from event where position = 1), ledger_index = 9 \
+             where position = 4",
+        "position 4 is not",
+    ),
+    (
+        "another tenant's event in the place of one",
+        "delete from event where position = 3; \
+             insert into event select (select tenant_id from event where position = 1), ledger, period, 2, \
+             shard, 3, stream, stream_version, event_id, kind, schema_version, body, personal, subject_id, \
+             metadata, occurred_at, recorded_at, leaf_hash from event where position = 4",
+        "position 3 is not",
+    ),
+    (
+        "an event repeated at the end",
+        "insert into event select tenant_id, ledger, period, 5, shard, 8, stream, stream_version + 1, \
+             event_id, kind, schema_version, body, personal, subject_id, metadata, occurred_at, \
+             recorded_at, leaf_hash from event where position = 7; \
+             update ledger_head set position = 8",
+        "position 8 is not",
+    ),
+    (
+        "a stream's head",
+        "update stream_head set version = 5 where stream = 'ali:a2'",
+        "the 5 events",
+    ),
+    (
+        "a missing stream's head",
+        "delete from stream_head where stream = 'ali:a2'",
+        "position 3 belongs",
+    ),
+    ("a log's head", "update log_head set size = 9 where tenant_id like '%2'", "where 9 were"),
+    ("a missing log's head", "delete from log_head where tenant_id like '%2'", "where 0 were"),
+];
+
 /// Positions of the tampered ledger: tenant 1 has streams a1 (1, 2), a2 (3) and a3 (6, 7), tenant 2
 /// has b1 (4) and b2 (5).
 #[tokio::test]
 async fn au_01_every_change_of_what_is_stored_is_found() {
-    for (name, forgery, expected) in [
-        ("a body", "update event set body = body || ' ' where position = 3", "position 3 is not"),
-        (
-            "a time",
-            "update event set recorded_at = recorded_at + interval '1 microsecond' where position = 3",
-            "position 3 is not",
-        ),
-        ("metadata", "update event set metadata = '{}' where position = 4", "position 4 is not"),
-        ("a kind", "update event set kind = kind || 'x' where position = 4", "position 4 is not"),
-        (
-            "the personal part",
-            "update event set personal = null, subject_id = null where position = 2",
-            "position 2 is not",
-        ),
-        ("a deleted middle", "delete from event where position = 3", "position 3 is missing"),
-        (
-            "a deleted middle with its gap closed",
-            "delete from event where position = 3; \
-             update event set position = position - 1 where 3 < position; \
-             update ledger_head set position = position - 1",
-            "belongs",
-        ),
-        (
-            "a deleted end",
-            "delete from event where position in (6, 7)",
-            "the ledger ends at position 5",
-        ),
-        (
-            "a deleted end and the ledger's head with it",
-            "delete from event where position in (6, 7); update ledger_head set position = 5",
-            "where 5 were recorded",
-        ),
-        (
-            "a deleted end and both heads with it",
-            "delete from event where position in (6, 7); update ledger_head set position = 5; \
-             update log_head set size = 3 where tenant_id like '%1'",
-            "/ali:a3 is not the 2 events",
-        ),
-        (
-            "a deleted stream",
-            "delete from event where position in (6, 7); update ledger_head set position = 5; \
-             update log_head set size = 4 where tenant_id like '%1'; \
-             delete from stream_head where stream = 'ali:a3'",
-            "has 3 events, where 4 were recorded",
-        ),
-        (
-            "all of one tenant",
-            "delete from event where tenant_id like '%2'",
-            "position 4 is missing, 6 comes next",
-        ),
-        ("everything", "delete from event", "the ledger ends at position 0, where 7"),
-        (
-            "everything and its head",
-            "delete from event; update ledger_head set position = 0",
-            "has 0 events",
-        ),
-        (
-            "two events exchanged",
-            "update event set position = 99 where position = 3; \
-             update event set position = 3 where position = 6; \
-             update event set position = 6 where position = 99",
-            "position 3 is number 3 of its log, where 2 belongs",
-        ),
-        (
-            "two events exchanged with their numbers",
-            "update event set position = 99, ledger_index = 99 where position = 3; \
-             update event set position = 3, ledger_index = 2 where position = 6; \
-             update event set position = 6, ledger_index = 3 where position = 99",
-            "was recorded before",
-        ),
-        (
-            "the versions of a stream exchanged",
-            "update event set position = 99, ledger_index = 99 where position = 1; \
-             update event set position = 1, ledger_index = 0 where position = 2; \
-             update event set position = 2, ledger_index = 1 where position = 99",
-            "/ali:a1 is not the 2 events",
-        ),
-        (
-            "an event given to another tenant",
-            "update event set tenant_id = (select tenant_id from event where position = 1), ledger_index = 9 \
-             where position = 4",
-            "position 4 is not",
-        ),
-        (
-            "another tenant's event in the place of one",
-            "delete from event where position = 3; \
-             insert into event select (select tenant_id from event where position = 1), ledger, period, 2, \
-             shard, 3, stream, stream_version, event_id, kind, schema_version, body, personal, subject_id, \
-             metadata, occurred_at, recorded_at, leaf_hash from event where position = 4",
-            "position 3 is not",
-        ),
-        (
-            "an event repeated at the end",
-            "insert into event select tenant_id, ledger, period, 5, shard, 8, stream, stream_version + 1, \
-             event_id, kind, schema_version, body, personal, subject_id, metadata, occurred_at, \
-             recorded_at, leaf_hash from event where position = 7; \
-             update ledger_head set position = 8",
-            "position 8 is not",
-        ),
-        (
-            "a stream's head",
-            "update stream_head set version = 5 where stream = 'ali:a2'",
-            "the 5 events",
-        ),
-        (
-            "a missing stream's head",
-            "delete from stream_head where stream = 'ali:a2'",
-            "position 3 belongs",
-        ),
-        ("a log's head", "update log_head set size = 9 where tenant_id like '%2'", "where 9 were"),
-        ("a missing log's head", "delete from log_head where tenant_id like '%2'", "where 0 were"),
-    ] {
+    for (name, forgery, expected) in FORGERIES {
         let (database, _) = filled().await;
         let pools = database.pools();
         forge(&mut database.superuser().await, forgery).await;

@@ -14,7 +14,7 @@ use crate::support::{
 async fn ss_06_a_cursor_is_resumed_reset_or_refused_and_nothing_else() {
     let world = World::start().await;
     let service = world.service().await;
-    let tenants = world.simulator.tenant_ids().to_vec();
+    let tenants = world.simulator.tenant_ids();
     let mut desktop = Desktop::sign_in(&world, &tenants[0], json!({})).await;
     let mut colleague = Desktop::sign_in(&world, &tenants[0], json!({})).await;
     let mut stranger = Desktop::sign_in(&world, &tenants[1], json!({})).await;

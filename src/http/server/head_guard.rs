@@ -173,7 +173,7 @@ impl Head {
             return Err(Ambiguous);
         };
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        if name.is_empty() || name.iter().any(|byte| byte.is_ascii_whitespace()) {
+        if name.is_empty() || name.iter().any(u8::is_ascii_whitespace) {
             return Err(Ambiguous);
         }
         if name.eq_ignore_ascii_case(b"host") {
