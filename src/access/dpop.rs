@@ -1,6 +1,7 @@
 //! Verifies `DPoP` proofs (RFC 9449 §4.3): a pure function of the proof, the request and the time.
 //!
-//! ES256, and EdDSA where it is switched on. Replay is not seen here, it is the store's to see (`access::replay`), last.
+//! ES256, and `EdDSA` where it is switched on. Replay is not seen here, it is the store's to see
+//! (`access::replay`), last.
 
 mod algorithms;
 mod htu;

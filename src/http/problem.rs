@@ -34,7 +34,7 @@ pub struct Problem {
     /// `WWW-Authenticate`, `DPoP-Nonce`, `Allow` …
     pub headers: Box<HeaderMap>,
     /// What a desktop that is too old needs to know.
-    pub upgrade: Option<Upgrade>,
+    pub upgrade: Option<Box<Upgrade>>,
     /// An upstream's own refusal, which replaces code and status.
     pub passed: Option<Box<Passed>>,
     /// Logged once with its whole chain, never shown.
@@ -168,7 +168,7 @@ impl Problem {
 
     #[must_use]
     pub fn upgrade(mut self, upgrade: Upgrade) -> Self {
-        self.upgrade = Some(upgrade);
+        self.upgrade = Some(Box::new(upgrade));
         self
     }
 

@@ -54,15 +54,15 @@ async fn main() -> ExitCode {
     let Arguments { suite, bench: _ } = Arguments::parse();
     let mut all_met = true;
     if matches!(suite, Suite::Access | Suite::All) {
-        all_met &= finish("access", access::run().await);
+        all_met &= finish("access", &access::run().await);
     }
     if matches!(suite, Suite::Read | Suite::All) {
-        all_met &= finish("read", journey::run().await);
+        all_met &= finish("read", &journey::run().await);
     }
     if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn finish(suite: &str, report: Report) -> bool {
+fn finish(suite: &str, report: &Report) -> bool {
     report.write(suite).expect("target/bench can be written");
     println!("{report}");
     report.all_met()

@@ -336,14 +336,13 @@ async fn id_47_of_two_actions_at_once_with_one_attestation_one_has_an_effect() {
         let act = || {
             let (bench, actor, id) = (Arc::clone(&bench), actor.clone(), id.clone());
             let start = Arc::clone(&start);
-            tokio::spawn(async move {
+            async move {
                 start.wait().await;
                 bench.act(&actor, &wish(Ulid::generate(), &id), false).await
-            })
+            }
         };
         let (one, other) = tokio::join!(act(), act());
-        let (done, refused): (Vec<_>, Vec<_>) =
-            [one.unwrap(), other.unwrap()].into_iter().partition(Result::is_ok);
+        let (done, refused): (Vec<_>, Vec<_>) = [one, other].into_iter().partition(Result::is_ok);
         assert_eq!(done.len(), 1, "round {round}");
         for refused in refused {
             assert_eq!(refusal(refused), "MFA_USED", "round {round}");

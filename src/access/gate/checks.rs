@@ -92,13 +92,13 @@ impl Inner {
         let stored = session.as_deref().and_then(session::read);
         let nonce = self.nonce_after(proven, Some(&claims.tenant_id));
         let entrant = Entrant::new(Arc::clone(claims), &membership, &self.policy, nonce);
-        let admission = match stored.filter(|session| session.is_of(claims)) {
-            Some(session) => Admission::Known(entrant.known(&session, app)),
-            None => {
-                let app = app.complete()?;
-                self.check_opening(claims).await?;
-                Admission::Opening(entrant.opening(app))
-            }
+        let stored = stored.filter(|session| session.is_of(claims));
+        let admission = if let Some(session) = stored {
+            Admission::Known(entrant.known(&session, app))
+        } else {
+            let app = app.complete()?;
+            self.check_opening(claims).await?;
+            Admission::Opening(entrant.opening(app))
         };
         Ok((admission, standings))
     }

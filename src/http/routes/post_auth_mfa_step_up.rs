@@ -141,15 +141,18 @@ fn wish(request: Request) -> Result<Wish, Problem> {
     Ok(Wish { scope, factor, resource: request.resource, code: request.code.into() })
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
 fn is_scope(name: &str, _: &()) -> garde::Result {
     StepUpScope::from_name(name).map(|_| ()).ok_or_else(invalid)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
 fn is_factor(name: &str, _: &()) -> garde::Result {
     StepUpFactor::from_name(name).map(|_| ()).ok_or_else(invalid)
 }
 
 /// As ids of upstream services are.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
 fn is_opaque(id: &str, _: &()) -> garde::Result {
     id.parse::<events::AlertId>().map(|_| ()).map_err(|_| invalid())
 }

@@ -181,7 +181,7 @@ mod tests {
         feed.flow(1).received("m1", Some(published_at));
         feed.flow(1).dealt_with("m1", true);
         reach_all(&feed);
-        assert_eq!(feed.lag(), Duration::from_secs(300));
+        assert_eq!(feed.lag(), Duration::from_mins(5));
         clock.advance(TimeDelta::from_std(QUIET_AFTER).unwrap());
         reach_all(&feed);
         assert_eq!(feed.lag(), Duration::ZERO);

@@ -6,7 +6,10 @@ use curve25519_dalek::{EdwardsPoint, Scalar, constants, edwards::CompressedEdwar
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256, Sha512};
 
-use super::{over_http::Bench, pure::Verifier};
+use super::{
+    over_http::{Bench, Device},
+    pure::Verifier,
+};
 use crate::access_keys::{TestKey, decode, encode, with, without};
 
 /// A device's key as iam's own devices have it.
@@ -275,9 +278,9 @@ fn dp_ed_07_the_key_of_rfc_8037_has_its_thumbprint_and_its_signature() {
         "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
     );
     let x = <[u8; 32]>::try_from(key.0.public_key().as_ref()).unwrap();
-    let verified =
+    let outcome =
         KeyCache::default().verifying_key(&PublicKeyBytes::Ed25519(x), signed, &signature);
-    assert_eq!(verified.unwrap().jkt(), thumbprint);
+    assert_eq!(outcome.unwrap().jkt(), thumbprint);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -293,7 +296,7 @@ async fn dp_ed_01_06_08_a_service_takes_what_its_challenges_list() {
                 "deviceJwk": key.jwk(),
                 "claims": { "cnf": { "jkt": jkt } },
             });
-            let mut device = bench.device(key, bench.grant(&wish).await);
+            let mut device = Device::of(key, &bench.grant(&wish).await);
             let proof = |claims: &Value| match alg {
                 "EdDSA" => ed_key.sign(&ed_key.header(), claims),
                 _ => device.claiming(claims),

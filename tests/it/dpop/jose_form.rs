@@ -86,7 +86,7 @@ fn spellings() -> Vec<Case> {
 /// JSON in a spelling of base64url that decodes to the same bytes where unused bits are ignored.
 fn respelt(mut json: String) -> String {
     // White space at the end is JSON too, and leaves a letter with unused bits.
-    while json.len() % 3 == 0 {
+    while json.len().is_multiple_of(3) {
         json.push(' ');
     }
     with_an_unused_bit(&encode(json))

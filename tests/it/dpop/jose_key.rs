@@ -1,6 +1,6 @@
 //! DP-JOSE-20…29: the key in a header is one public point of P-256, in one spelling.
 
-use backoffice::access::dpop::ProofError;
+use backoffice::{access::dpop::ProofError, ledger::leaf};
 use serde_json::{Value, json};
 
 use super::{
@@ -113,7 +113,7 @@ fn lengths() -> Vec<Case> {
             key("33 bytes, a zero behind", |bytes| encode([&bytes, &[0][..]].concat())),
             key("padded", |bytes| format!("{}=", encode(bytes))),
             key("in base64 with a plus", |bytes| format!("+{}", &encode(bytes)[1..])),
-            key("hexadecimal", |bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+            key("hexadecimal", |bytes| leaf::hex(&bytes)),
             key("a NUL behind", |bytes| format!("{}\0", encode(bytes))),
             key("unused bits set", |bytes| {
                 let text = encode(bytes);

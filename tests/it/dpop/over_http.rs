@@ -1,9 +1,10 @@
 //! Holds cases against the running service, where each refusal must look as RFC 9449 says and leave
 //! nothing behind.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use backoffice::access::dpop::ProofError;
+use backoffice::{
+    access::dpop::ProofError,
+    clock::{Clock, SystemClock},
+};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 use sqlx::Row;
@@ -63,7 +64,7 @@ impl Bench {
     pub async fn sign_in(&self) -> Device {
         let key = TestKey::generate();
         let wish = json!({ "tenantId": self.tenant_id(), "deviceJwk": key.jwk() });
-        self.device(key, self.grant(&wish).await)
+        Device::of(key, &self.grant(&wish).await)
     }
 
     /// The device with another token, as after a refresh.
@@ -71,10 +72,10 @@ impl Bench {
         let wish = json!({
             "tenantId": self.tenant_id(),
             "deviceJwk": device.key.jwk(),
-            "deviceId": device.device_id,
+            "deviceId": device.id,
             "operatorId": device.operator_id,
         });
-        let mut other = self.device(device.key.clone(), self.grant(&wish).await);
+        let mut other = Device::of(device.key.clone(), &self.grant(&wish).await);
         other.nonce.clone_from(&device.nonce);
         other
     }
@@ -84,21 +85,6 @@ impl Bench {
         let url = format!("{}/sim/sign-in", self.world.simulator.url());
         let answer = self.http.post(url).json(wish).send().await.unwrap();
         answer.error_for_status().unwrap().json().await.unwrap()
-    }
-
-    pub fn device(&self, key: TestKey, grant: Value) -> Device {
-        let text = |name: &str| grant[name].as_str().unwrap().to_owned();
-        let subject = Subject {
-            key,
-            token: text("accessToken"),
-            method: Method::GET,
-            base: BASE.to_owned(),
-            path: PATH.to_owned(),
-            now: now(),
-            nonce: None,
-            jti: Ulid::generate().to_string(),
-        };
-        Device { subject, device_id: text("deviceId"), operator_id: text("operatorId") }
     }
 
     /// Opens the device's session and gives it a nonce to use.
@@ -136,8 +122,26 @@ impl Bench {
 /// A signed-in device.
 pub struct Device {
     pub subject: Subject,
-    pub device_id: String,
+    pub id: String,
     pub operator_id: String,
+}
+
+impl Device {
+    /// The device of this key as a sign-in granted it.
+    pub fn of(key: TestKey, grant: &Value) -> Self {
+        let text = |name: &str| grant[name].as_str().unwrap().to_owned();
+        let subject = Subject {
+            key,
+            token: text("accessToken"),
+            method: Method::GET,
+            base: BASE.to_owned(),
+            path: PATH.to_owned(),
+            now: now(),
+            nonce: None,
+            jti: Ulid::generate().to_string(),
+        };
+        Self { subject, id: text("deviceId"), operator_id: text("operatorId") }
+    }
 }
 
 impl std::ops::Deref for Device {
@@ -166,7 +170,7 @@ impl Device {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("authorization", format!("DPoP {}", self.token)),
-            ("x-device-id", self.device_id.clone()),
+            ("x-device-id", self.id.clone()),
             ("x-app-version", "1.4.2".to_owned()),
             ("x-app-platform", "linux".to_owned()),
             ("x-network-mode", "good".to_owned()),
@@ -249,6 +253,5 @@ fn assert_no_echo(answer: &Answer, subject: &Subject, name: &str) {
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    i64::try_from(since.as_secs()).unwrap()
+    SystemClock.now().timestamp()
 }

@@ -83,17 +83,17 @@ pub fn hold(cases: &[Case]) {
     for run in ["unknown key", "known key"] {
         for case in cases {
             let proof = (case.proof)(&verifier.subject);
-            let verified = verifier.verify(&proof);
+            let outcome = verifier.verify(&proof);
             let name = case.name();
             match case.expected {
                 Ok(()) => {
-                    let verified = verified.unwrap_or_else(|error| {
+                    let outcome = outcome.unwrap_or_else(|error| {
                         panic!("{name}, {run}: {error:?} for {proof}");
                     });
-                    assert_eq!(verified.jkt, verifier.subject.key.jkt(), "{name}");
-                    assert_eq!(verified.nonce, None, "{name}");
+                    assert_eq!(outcome.jkt, verifier.subject.key.jkt(), "{name}");
+                    assert_eq!(outcome.nonce, None, "{name}");
                 }
-                Err(error) => assert_eq!(verified, Err(error), "{name}, {run}: {proof}"),
+                Err(error) => assert_eq!(outcome, Err(error), "{name}, {run}: {proof}"),
             }
         }
         let good = verifier.verify(&verifier.subject.good());

@@ -35,8 +35,8 @@ fn dp_ref_01_02_without_a_token_a_proof_has_no_ath() {
     let verifier = Verifier::new();
     let subject = &verifier.subject;
     let bare = subject.claiming(&without(subject.claims(), "ath"));
-    let verified = verifier.verify_bound(&bare, Binding::None).unwrap();
-    assert_eq!(verified.jkt, subject.key.jkt());
+    let outcome = verifier.verify_bound(&bare, Binding::None).unwrap();
+    assert_eq!(outcome.jkt, subject.key.jkt());
     let with_ath = verifier.verify_bound(&subject.good(), Binding::None);
     assert_eq!(with_ath, Err(ProofError::AccessToken));
 }
@@ -74,8 +74,8 @@ fn dp_non_05_07_08_09_a_required_nonce_is_fresh_and_of_this_key_and_tenant() {
 #[test]
 fn dp_non_17_a_nonce_that_nobody_asked_for_is_not_looked_at() {
     let verifier = Verifier::new();
-    let verified = verifier.verify(&verifier.subject.claim("nonce", json!("unasked"))).unwrap();
-    assert_eq!(verified.nonce, None);
+    let outcome = verifier.verify(&verifier.subject.claim("nonce", json!("unasked"))).unwrap();
+    assert_eq!(outcome.nonce, None);
 }
 
 #[test]

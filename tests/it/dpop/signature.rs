@@ -203,5 +203,5 @@ fn mirrored(bytes: &[u8]) -> Vec<u8> {
 
 fn is_high_s(bytes: &[u8]) -> bool {
     let half = decode("f____4AAAAB_________95zfVbTi89CedzlYX4xkqg");
-    &bytes[32..] > &half[..]
+    bytes[32..] > half[..]
 }

@@ -1,6 +1,9 @@
 //! DP-ATH-01…06: a proof is for one access token, and the token for one key.
 
-use backoffice::access::{dpop::ProofError, fence};
+use backoffice::{
+    access::{dpop::ProofError, fence},
+    ledger::leaf,
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use p256::ecdsa::Signature;
 use redis::AsyncCommands;
@@ -93,9 +96,7 @@ fn cases() -> Vec<Case> {
         claimed("DP-ATH-02", "of nothing", |_| ath("")),
         claimed("DP-ATH-03", "padded", |it| format!("{}=", it.ath())),
         claimed("DP-ATH-03", "in base64", |it| STANDARD.encode(Sha256::digest(&it.token))),
-        claimed("DP-ATH-03", "hexadecimal", |it| {
-            Sha256::digest(&it.token).iter().map(|byte| format!("{byte:02x}")).collect()
-        }),
+        claimed("DP-ATH-03", "hexadecimal", |it| leaf::hex(&Sha256::digest(&it.token))),
         claimed("DP-ATH-03", "SHA-512", |it| encode(Sha512::digest(&it.token))),
         claimed("DP-ATH-03", "half of SHA-512", |it| encode(&Sha512::digest(&it.token)[..32])),
         claimed("DP-ATH-03", "half of SHA-256", |it| encode(&Sha256::digest(&it.token)[..16])),

@@ -1,5 +1,7 @@
 //! DP-CLM-10…12 and DP-HTU-03, 14, 22, 23, 27: what stands around a proof in the request itself.
 
+use std::fmt::Write;
+
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -33,7 +35,7 @@ async fn ask(bench: &Bench, device: &mut Device, lines: &[&str], claims: &[(&str
         claims.iter().fold(device.claims(), |all, (name, value)| with(all, name, json!(value)));
     let mut head = format!("{}\r\ndpop: {}\r\n", lines.join("\r\n"), device.claiming(&claims));
     for (name, value) in &device.headers() {
-        head.push_str(&format!("{name}: {}\r\n", value.to_str().unwrap()));
+        write!(head, "{name}: {}\r\n", value.to_str().unwrap()).unwrap();
     }
     head.push_str("connection: close\r\n\r\n");
     let address = bench.service.root_url.strip_prefix("http://").unwrap();

@@ -173,7 +173,7 @@ async fn acknowledged(
     service: &Service,
     desktop: &mut Desktop,
 ) -> (String, String, Answer) {
-    let alert_id = raise(world, desktop, &desktop.property().to_owned()).await;
+    let alert_id = raise(world, desktop, desktop.property()).await;
     desktop.alert(service, "raised", |alert| alert["id"] == alert_id.as_str()).await;
     let (path, key) = (format!("/alerts/{alert_id}/acknowledge"), key());
     let first = desktop.post(service, &path, &key, &json!({})).await;

@@ -253,6 +253,12 @@ impl Desktop {
         answer
     }
 
+    /// Takes over the nonce that came with an answer.
+    pub fn hear_nonce(&mut self, answer: &Answer) {
+        let nonce = answer.headers.get("dpop-nonce").expect("a nonce");
+        self.nonce = Some(nonce.to_str().unwrap().to_owned());
+    }
+
     /// Refreshes have nonces of their own: there is no token to name a tenant.
     pub async fn learn_refresh_nonce(&mut self, service: &Service) {
         self.nonce = None;

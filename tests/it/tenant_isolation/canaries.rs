@@ -379,7 +379,7 @@ async fn search_stores(world: &World, tenants: &[String], sides: &[Arc<Side>]) {
         let rows: Vec<String> = sqlx::query_scalar(
             "select stream || convert_from(body, 'UTF8') || convert_from(metadata, 'UTF8') from event \
              where tenant_id = $1 \
-             union all select operator_id || device_id || coalesce(convert_from(body, 'UTF8'), '') \
+             union all select operator_id || device_id || coalesce(encode(body, 'escape'), '') \
              from idempotency where tenant_id = $1 \
              union all select payload::text from inbox_event where tenant_id = $1",
         )

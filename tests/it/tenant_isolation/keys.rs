@@ -15,12 +15,15 @@ use secrecy::SecretString;
 use ulid::Ulid;
 
 /// Where the first words of Redis keys may stand in the code.
-const BUILDERS: [&str; 5] = [
+const BUILDERS: [&str; 8] = [
     "src/views/key.rs",
     "src/access/fence.rs",
     "src/access/replay.rs",
     "src/access/session.rs",
+    "src/access/session/keeping.rs",
+    "src/access/standing.rs",
     "src/live/hub.rs",
+    "src/live/memberships.rs",
 ];
 
 proptest! {

@@ -222,12 +222,12 @@ impl Session {
     }
 
     fn is_named(&self, tenant_id: &str, sid: &str) -> bool {
-        let said = |names: &[&str], actual: &str, wanted: &str| {
+        let holds = |names: &[&str], actual: &str, wanted: &str| {
             let overriding = names.iter().find_map(|name| self.claims[*name].as_str());
             overriding.unwrap_or(actual) == wanted
         };
-        said(&["sid", "session_id"], &self.id, sid)
-            && said(&["tenant_id", "tid"], &self.tenant_id, tenant_id)
+        holds(&["sid", "session_id"], &self.id, sid)
+            && holds(&["tenant_id", "tid"], &self.tenant_id, tenant_id)
     }
 
     pub fn refresh_token(&self) -> &str {
