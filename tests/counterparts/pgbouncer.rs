@@ -53,8 +53,7 @@ impl Pgbouncer {
              server_reset_query = DEALLOCATE ALL\nserver_reset_query_always = 1\n",
             users = directory.path().join("users").display(),
         );
-        let users: String =
-            Role::ALL.iter().map(|role| format!("\"{}\" \"\"\n", role.name())).collect();
+        let users: String = Role::ALL.map(|role| format!("\"{}\" \"\"\n", role.name())).concat();
         for (name, text) in [("settings", settings), ("users", users)] {
             fs::write(directory.path().join(name), text).unwrap();
         }
