@@ -13,6 +13,8 @@ say 'formatting'
 cargo fmt --all --check
 say 'lints'
 cargo clippy --workspace --all-targets --locked -- -D warnings
+# Not built by default, for it needs programs that not every machine has.
+cargo clippy --workspace --test counterparts --locked -- -D warnings
 say 'building the tests'
 build_tests
 start_private_stack
