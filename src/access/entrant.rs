@@ -112,7 +112,7 @@ impl PendingSession {
         self.entrant.fresh_nonce.as_deref()
     }
 
-    pub(super) fn claims(&self) -> &Claims {
+    pub fn claims(&self) -> &Claims {
         &self.entrant.claims
     }
 

@@ -59,13 +59,14 @@ async fn open(
     pending: &PendingSession,
     request_id: &str,
 ) -> Result<Session, CommandError> {
+    let standing = sessions.get(pending.tenant_id(), pending.device_id()).await?;
     // Another request may have opened it between this one's look and its lock.
-    if let Some(session) = sessions.wait_for(pending, Instant::now()).await? {
-        return Ok(session);
+    if let Some(session) = standing.as_ref().filter(|session| session.is_of(pending.claims())) {
+        return Ok(session.clone());
     }
     let at = resources.clock.now();
     let occasion = Occasion { request_id: request_id.to_owned(), ..Occasion::default() };
-    if let Some(replaced) = sessions.get(pending.tenant_id(), pending.device_id()).await? {
+    if let Some(replaced) = standing {
         // One that has ended already says no, which is as good.
         let close = Command::Close { reason: ClosingReason::Replaced, at };
         record(resources, &replaced, &occasion, (close, None)).await?;
