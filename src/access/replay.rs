@@ -11,14 +11,14 @@ use ulid::Ulid;
 use super::{
     caller::Caller,
     claims::Claims,
-    fence, jws,
+    fence::{self, Holder},
+    jws,
     rate::{Limit, Limited, Settings as Rates, Standing, Standings},
     session,
     store::{SessionTier, StoreError, milliseconds},
 };
 
-/// A fence ends tokens issued up to its time; a session's ends it for good, and so does a fence
-/// whose value we cannot read. A proof whose nonce is of another epoch may have been used before
+/// A proof whose nonce is of another epoch may have been used before
 /// the store lost its memory. A rate (GCRA) is kept as the time at which its bucket is full again,
 /// by the tier's own clock, and forgotten then. Who comes too soon has used up neither quota nor
 /// proof; who repeats a proof has used up no quota. The proof's entry outlives every window, so
@@ -30,14 +30,7 @@ use super::{
 /// long to wait (µs) · for either rate: what is left, when it is full again (µs).
 const ADMIT: &str = "
 local function refused(outcome, wait) return {outcome, false, wait, 0, 0, 0, 0} end
-if redis.call('EXISTS', KEYS[1]) == 1 then return refused('fenced', 0) end
-for index = 2, 4 do
-    local fence = redis.call('GET', KEYS[index])
-    if fence then
-        local at = tonumber(fence)
-        if not at or at >= tonumber(ARGV[1]) then return refused('fenced', 0) end
-    end
-end
+if fenced(ARGV[1]) then return refused('fenced', 0) end
 if ARGV[8] ~= '' and redis.call('GET', KEYS[9]) ~= ARGV[8] then return refused('forgotten', 0) end
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -59,18 +52,6 @@ end
 local session = redis.call('GET', KEYS[6])
 if session then redis.call('PEXPIRE', KEYS[6], ARGV[3]) end
 return {'admitted', session, 0, left[1], full[1], left[2], full[2]}";
-
-/// The fences alone, for somebody who was let in before. KEYS and ARGV begin as above.
-const STANDS: &str = "
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-for index = 2, 4 do
-    local fence = redis.call('GET', KEYS[index])
-    if fence then
-        local at = tonumber(fence)
-        if not at or at >= tonumber(ARGV[1]) then return 0 end
-    end
-end
-return 1";
 
 /// The one use of a proof without a token. KEYS: jti · epoch. ARGV: life of the jti (ms) · epoch
 /// of the nonce, empty without one.
@@ -126,7 +107,6 @@ type Answer = (String, Option<Vec<u8>>, u64, u64, u64, u64, u64);
 pub struct ReplayStore {
     tier: SessionTier,
     admit: Script,
-    stands: Script,
     use_once: Script,
     epoch: Script,
     /// As last seen, by key. One that is out of date is found out by the scripts.
@@ -146,8 +126,7 @@ impl ReplayStore {
     ) -> Self {
         Self {
             tier,
-            admit: Script::new(ADMIT),
-            stands: Script::new(STANDS),
+            admit: fence::script(ADMIT),
             use_once: Script::new(USE_ONCE),
             epoch: Script::new(EPOCH),
             epochs: Cache::new(EPOCHS_MAX),
@@ -170,16 +149,14 @@ impl ReplayStore {
         let tenant_id = &claims.tenant_id;
         let epoch_key = epoch_key(Some(tenant_id));
         let mut call = self.admit.prepare_invoke();
-        call.key(fence::session_key(tenant_id, &claims.sid))
-            .key(fence::operator_key(tenant_id, &claims.operator_id))
-            .key(fence::device_key(tenant_id, &claims.device_id))
-            .key(fence::tenant_key(tenant_id))
+        let holder = Holder::from(claims);
+        call.key(&holder.fences())
             .key(format!("{{{tenant_id}}}:dpop:jti:{}", used_name(&claims.jkt, jti)))
             .key(session::key(tenant_id, &claims.device_id))
             .key(format!("{{{tenant_id}}}:rate:device:{}", claims.device_id))
             .key(format!("{{{tenant_id}}}:rate:tenant"))
             .key(&epoch_key)
-            .arg(claims.issued_at.timestamp_millis())
+            .arg(holder.issued_at_ms())
             .arg(milliseconds(self.replay_ttl))
             .arg(milliseconds(self.session_ttl));
         for quota in [self.rates.device, self.rates.tenant] {
@@ -243,15 +220,7 @@ impl ReplayStore {
     /// # Errors
     /// The store did not answer in time.
     pub async fn stands(&self, caller: &Caller) -> Result<bool, StoreError> {
-        let tenant_id = &caller.tenant_id;
-        let mut call = self.stands.prepare_invoke();
-        call.key(fence::session_key(tenant_id, &caller.sid))
-            .key(fence::operator_key(tenant_id, &caller.operator_id))
-            .key(fence::device_key(tenant_id, &caller.device_id))
-            .key(fence::tenant_key(tenant_id))
-            .arg(caller.token_issued_at.timestamp_millis());
-        let stands: i64 = self.tier.run(&call).await?;
-        Ok(stands == 1)
+        fence::stands(&self.tier, caller.into()).await
     }
 
     /// Uses up the proof of a request without a token; `epoch` is that of its nonce, if nonces are

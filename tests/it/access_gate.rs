@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use backoffice::access::{AccessRequest, Admission, Reason, fence, policy::Scope};
+use backoffice::access::{
+    AccessRequest, Admission, DeviceHeaders, GrantError, Place, Reason, fence, policy::Scope,
+};
 use http::Method;
 use redis::AsyncCommands;
 use serde_json::json;
@@ -105,6 +107,33 @@ async fn after_a_fence_a_new_sign_in_works_but_not_the_ended_session() {
     let _: () =
         redis.pset_ex(fence::session_key(tenant_id, "ses_1"), &before, 60_000).await.unwrap();
     assert_eq!(code(world.enter_anew().await), REVOKED);
+}
+
+#[tokio::test]
+async fn a_grant_that_was_revoked_on_its_way_lets_nobody_in_and_opens_no_session() {
+    let world = World::new();
+    let mut redis = world.redis.clone();
+    let token = world.token();
+    let headers = World::headers(&token, &world.proof(&token));
+    let jkt = world.device.jkt();
+    let complete = DeviceHeaders::read(&headers).unwrap();
+    let mut bare = headers.clone();
+    bare.remove("x-app-version");
+    let bare = DeviceHeaders::read(&bare).unwrap();
+    let place = async |device| match world.gate.admit_granted(&token, &jkt, device).await {
+        Ok(granted) => Ok(granted.place),
+        Err(GrantError::Refused(reason)) => Err(reason.code()),
+        Err(error) => panic!("{error}"),
+    };
+    assert!(matches!(place(&complete).await, Ok(Place::Opening(_))));
+    assert!(matches!(place(&bare).await, Ok(Place::Unopened)));
+
+    let fence = fence::session_key(&world.tenant_id, "ses_1");
+    let _: () = redis.pset_ex(fence, "0", 60_000).await.unwrap();
+
+    for device in [&complete, &bare] {
+        assert_eq!(place(device).await.unwrap_err(), REVOKED);
+    }
 }
 
 #[tokio::test]

@@ -148,15 +148,16 @@ impl Inner {
         let session = session.map_err(|_| Reason::Unavailable("session tier"))?;
         let entrant = Entrant::new(Arc::clone(claims), &membership, &self.policy, None);
         let property_ids = entrant.property_ids().to_vec();
-        let place = match session.filter(|session| session.is_of(claims)) {
-            Some(session) => {
-                let caller = entrant.known(&session, device.app.clone());
-                Place::Known(Box::new(caller), Box::new(session))
-            }
-            None => match device.app.clone().complete() {
+        let place = if let Some(session) = session.filter(|session| session.is_of(claims)) {
+            let caller = entrant.known(&session, device.app.clone());
+            Place::Known(Box::new(caller), Box::new(session))
+        } else {
+            // The session may be gone because it was revoked while the grant was on its way.
+            self.check_fences(claims).await?;
+            match device.app.clone().complete() {
                 Ok(app) => Place::Opening(Box::new(entrant.opening(app))),
                 Err(_incomplete) => Place::Unopened,
-            },
+            }
         };
         Ok(Granted {
             tenant_id: claims.tenant_id.clone(),
@@ -179,8 +180,14 @@ impl Inner {
         if let Some(member) = member {
             return Ok(member);
         }
-        match fence::stands(&self.tier, claims).await {
-            Ok(true) => Err(Reason::ScopeDenied),
+        self.check_fences(claims).await?;
+        Err(Reason::ScopeDenied)
+    }
+
+    /// Whether nobody revoked what the token stands for.
+    async fn check_fences(&self, claims: &Claims) -> Result<(), Reason> {
+        match fence::stands(&self.tier, claims.into()).await {
+            Ok(true) => Ok(()),
             Ok(false) => Err(Reason::SessionRevoked),
             Err(_) => Err(Reason::Unavailable("session tier")),
         }

@@ -13,7 +13,7 @@ use redis::Script;
 
 use super::{Session, SessionStore, key, read};
 use crate::access::{
-    fence,
+    fence::{self, Holder},
     store::{StoreError, milliseconds},
 };
 
@@ -53,7 +53,7 @@ impl Default for Scripts {
     fn default() -> Self {
         let script = |text| Arc::new(Script::new(text));
         Self {
-            put: script(include_str!("put.lua")),
+            put: Arc::new(fence::script(include_str!("put.lua"))),
             remove: script(include_str!("remove.lua")),
             of_tenant: script(include_str!("of_tenant.lua")),
             take_due: script(include_str!("take_due.lua")),
@@ -81,24 +81,21 @@ impl SessionStore {
     async fn keep(&self, session: &Session, replaces: &str) -> Result<Kept, StoreError> {
         let json = serde_json::to_vec(session).expect("a session has string keys only");
         let (tenant_id, device_id) = (&session.tenant_id, &session.device_id);
-        let issued_at = session.token_issued_at.timestamp_millis();
+        let holder = Holder::from(session);
         let look_at = (session.token_expires_at + IDLE_AFTER).timestamp_millis();
         let mut call = self.scripts.put.prepare_invoke();
-        call.key(fence::session_key(tenant_id, &session.sid))
-            .key(fence::operator_key(tenant_id, &session.operator_id))
-            .key(fence::device_key(tenant_id, device_id))
-            .key(fence::tenant_key(tenant_id))
+        call.key(&holder.fences())
             .key(key(tenant_id, device_id))
             .key(by_sid_key(tenant_id, &session.sid))
             .key(devices_key(tenant_id))
             .key(DUE)
-            .arg(issued_at)
+            .arg(holder.issued_at_ms())
             .arg(json)
             .arg(milliseconds(self.ttl))
             // A session slides without being renewed, but not for longer than its token lives.
             .arg(milliseconds(self.ttl * 2))
             .arg(device_id.as_str())
-            .arg(issued_at)
+            .arg(holder.issued_at_ms())
             .arg(look_at)
             .arg(Due::of(session).entry())
             .arg(replaces);

@@ -1,17 +1,10 @@
--- Keeps a session, unless what it was let in with was revoked meanwhile.
+-- Keeps a session, unless what it was let in with was revoked meanwhile (`fence::FENCED`).
 -- KEYS fences of session, operator, device, tenant · 5 session · 6 device of the iam session
 --      7 devices of the tenant · 8 sessions to look after
 -- ARGV 1 token issued at (ms) · 2 session · 3 its life (ms) · 4 life of what points to it (ms)
 --      5 device · 6 now (ms) · 7 look after it at (ms) · 8 its entry there
 --      9 the session it must replace, empty for whichever there is
-if redis.call('EXISTS', KEYS[1]) == 1 then return 'fenced' end
-for index = 2, 4 do
-    local fence = redis.call('GET', KEYS[index])
-    if fence then
-        local at = tonumber(fence)
-        if not at or at >= tonumber(ARGV[1]) then return 'fenced' end
-    end
-end
+if fenced(ARGV[1]) then return 'fenced' end
 if ARGV[9] ~= '' then
     local read, stored = pcall(cjson.decode, redis.call('GET', KEYS[5]) or '')
     if not read or type(stored) ~= 'table' or stored.sessionId ~= ARGV[9] then return 'gone' end
