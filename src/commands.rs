@@ -22,7 +22,7 @@ use ulid::Ulid;
 use crate::{
     access::Caller,
     clock::SharedClock,
-    ledger::{AppendError, Ledger, ReadError},
+    ledger::{Append, AppendError, ClaimWrite, Ledger, ReadError},
     secrets::Secrets,
     upstream::{CallContext, Upstream},
 };
@@ -101,6 +101,25 @@ impl CommandError {
 }
 
 impl Actor {
+    /// Writes to a claim, and no event.
+    ///
+    /// # Errors
+    /// See [`CommandError`].
+    pub async fn write_claim(
+        &self,
+        resources: &Resources,
+        claim: ClaimWrite,
+    ) -> Result<(), CommandError> {
+        let append = Append {
+            tenant_id: self.caller.tenant_id.clone(),
+            writes: Vec::new(),
+            claim: Some(claim),
+            metadata: self.metadata(&resources.instance, None, None),
+        };
+        resources.ledger.append(append).await?;
+        Ok(())
+    }
+
     /// What stands beside an event that this actor causes.
     pub fn metadata(
         &self,

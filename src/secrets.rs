@@ -9,6 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
+use ulid::Ulid;
 
 use self::file::{LENGTH_MAX, LENGTH_MIN, optional, secret};
 pub use self::watch::{Rotated, Step, Watch};
@@ -79,6 +80,13 @@ impl Secrets {
             mac.update(part);
         }
         mac.finalize().into_bytes().into()
+    }
+
+    /// A ULID made of [`Self::peppered`]: the same for the same parts, and telling nothing of them.
+    pub fn derived_ulid(&self, purpose: &str, parts: &[&[u8]]) -> Ulid {
+        let [id @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+            self.peppered(purpose, parts);
+        Ulid::from_bytes(id)
     }
 }
 

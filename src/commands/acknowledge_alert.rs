@@ -12,14 +12,14 @@ use utoipa::ToSchema;
 use super::{
     Actor, CommandError, Resources,
     forward_acknowledgments::report::{Report, Told},
-    idempotency::{KeyedRequest, Known},
+    idempotency::{KeyedRequest, Known, Outcome},
 };
 use crate::{
     aggregates::{
         AlertAcknowledgment,
         alert_acknowledgment::{Command, Forward, Rejection, Standing},
     },
-    ledger::{Append, ClaimWrite, Receipt, StoredResponse, event_store::TenantStore},
+    ledger::{Receipt, StoredResponse, event_store::TenantStore},
 };
 
 /// How long the operator waits for notification-service.
@@ -41,16 +41,6 @@ pub struct Request<'a> {
     pub actor: &'a Actor,
     pub wish: &'a Wish,
     pub keyed: &'a KeyedRequest,
-}
-
-/// The answer, and where the ledger stands after it.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    pub response: StoredResponse,
-    /// Position of the last event written; `None` when nothing was.
-    pub position: Option<i64>,
-    /// The answer is that of an earlier request under the same key.
-    pub replayed: bool,
 }
 
 /// Body of the answer.
@@ -90,7 +80,7 @@ pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome,
                 if known.is_none() {
                     let answer = answer(&standing, forward == Forward::Done);
                     let claim = request.keyed.start_and_complete(request.actor, answer.clone());
-                    match request.write(resources, claim).await {
+                    match request.actor.write_claim(resources, claim).await {
                         Ok(()) => return Ok(Outcome::new(answer, None)),
                         Err(CommandError::InProgress) => continue,
                         Err(error) => return Err(error),
@@ -101,7 +91,7 @@ pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome,
         };
         match known {
             Some(Known::Answered(response)) => {
-                return Ok(Outcome { response, position: None, replayed: true });
+                return Ok(Outcome::replayed(response));
             }
             Some(Known::Resumed(keyed)) => {
                 return Request { keyed: &keyed, ..request }.resume(resources).await;
@@ -172,14 +162,14 @@ impl Request<'_> {
         let answer = answer(&report.standing, forwarded);
         let claim = self.keyed.complete(answer.clone());
         let Some(command) = told.command(resources.clock.now()) else {
-            self.write(resources, claim).await?;
+            self.actor.write_claim(resources, claim).await?;
             return Ok(Outcome::new(answer, Some(position)));
         };
         match self.execute(&store.with_claim(claim), command).await {
             Ok(receipt) => Ok(Outcome::new(answer, Some(receipt.position))),
             // The worker was faster: what it wrote is the same.
             Err(AggregateError::AggregateConflict | AggregateError::UserError(_)) => {
-                self.write(resources, self.keyed.complete(answer.clone())).await?;
+                self.actor.write_claim(resources, self.keyed.complete(answer.clone())).await?;
                 Ok(Outcome::new(answer, Some(position)))
             }
             Err(error) => Err(CommandError::from_aggregate(error)),
@@ -197,7 +187,7 @@ impl Request<'_> {
         }
         let standing = acknowledgment.standing.ok_or(CommandError::InProgress)?;
         let answer = answer(&standing, acknowledgment.forward == Forward::Done);
-        self.write(resources, self.keyed.complete(answer.clone())).await?;
+        self.actor.write_claim(resources, self.keyed.complete(answer.clone())).await?;
         Ok(Outcome::new(answer, None))
     }
 
@@ -221,24 +211,6 @@ impl Request<'_> {
         framework.execute(stream.as_str(), command).await?;
         Ok(store.receipt().unwrap_or_default())
     }
-
-    /// Writes to the claim alone.
-    async fn write(&self, resources: &Resources, claim: ClaimWrite) -> Result<(), CommandError> {
-        let append = Append {
-            tenant_id: self.actor.caller.tenant_id.clone(),
-            writes: Vec::new(),
-            claim: Some(claim),
-            metadata: self.actor.metadata(&resources.instance, None, None),
-        };
-        resources.ledger.append(append).await?;
-        Ok(())
-    }
-}
-
-impl Outcome {
-    fn new(response: StoredResponse, position: Option<i64>) -> Self {
-        Self { response, position, replayed: false }
-    }
 }
 
 /// The answer to everybody who acknowledges the alert, first or later.
@@ -250,7 +222,5 @@ fn answer(standing: &Standing, forwarded: bool) -> StoredResponse {
         acknowledged_by: standing.by.clone(),
         forwarded,
     };
-    let headers = [("content-type".to_owned(), "application/json".to_owned())];
-    let body = serde_json::to_vec(&body).expect("an acknowledgment has string keys only");
-    StoredResponse::new(200, headers, body)
+    StoredResponse::json(200, &body)
 }

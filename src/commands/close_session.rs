@@ -120,9 +120,7 @@ async fn end_at_iam(
     context: &CallContext,
 ) {
     let parts = [tenant_id.as_str().as_bytes(), sid.as_bytes()];
-    let [key @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
-        resources.secrets.peppered("sign-out-upstream-key", &parts);
-    let key = Ulid::from_bytes(key).to_string();
+    let key = resources.secrets.derived_ulid("sign-out-upstream-key", &parts).to_string();
     let ended = iam::end_session(&resources.upstream, tenant_id, context, sid, &key).await;
     let outcome = if ended.is_ok() { "ended" } else { "not_told" };
     metrics::counter!("bff_backoffice_sign_outs_total", "iam" => outcome).increment(1);

@@ -31,6 +31,26 @@ pub enum Known {
     Resumed(KeyedRequest),
 }
 
+/// The answer to a request, and where the ledger stands after it.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub response: StoredResponse,
+    /// Position of the last event written; `None` when nothing was.
+    pub position: Option<i64>,
+    /// The answer is that of an earlier request under the same key.
+    pub replayed: bool,
+}
+
+impl Outcome {
+    pub fn new(response: StoredResponse, position: Option<i64>) -> Self {
+        Self { response, position, replayed: false }
+    }
+
+    pub fn replayed(response: StoredResponse) -> Self {
+        Self { response, position: None, replayed: true }
+    }
+}
+
 impl KeyedRequest {
     /// A request as it comes in: `route` names method, path and query, `body` is its parsed JSON.
     pub fn new(resources: &Resources, actor: &Actor, key: Ulid, route: &str, body: &Value) -> Self {
@@ -83,6 +103,17 @@ impl KeyedRequest {
             fingerprint: self.fingerprint,
             response,
         }
+    }
+
+    /// The key under which an upstream knows this request: a ULID of the whole claim, so that no
+    /// other tenant or device meets it, and the same for every repetition.
+    pub fn upstream_key(&self, resources: &Resources, purpose: &str) -> String {
+        let parts = [
+            self.key.tenant_id.as_str().as_bytes(),
+            self.key.device_id.as_str().as_bytes(),
+            &self.key.key.to_bytes(),
+        ];
+        resources.secrets.derived_ulid(purpose, &parts).to_string()
     }
 
     /// Looks the key up; `None` when nobody has used it.

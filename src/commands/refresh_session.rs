@@ -137,9 +137,7 @@ async fn exchange(resources: &Resources, wish: &Wish) -> Result<Grant, RefreshEr
 /// The key under which iam knows this wish: of this device's key only, whatever others send.
 fn upstream_key(resources: &Resources, wish: &Wish) -> String {
     let parts = [wish.proof.jkt.as_bytes(), &wish.key.to_bytes()];
-    let [key @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
-        resources.secrets.peppered("refresh-upstream-key", &parts);
-    Ulid::from_bytes(key).to_string()
+    resources.secrets.derived_ulid("refresh-upstream-key", &parts).to_string()
 }
 
 /// Records the refresh once a key and prolongs the session; false when the session has ended

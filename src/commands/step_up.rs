@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use super::{
     Actor, CommandError, Resources,
-    idempotency::{KeyedRequest, Known},
+    idempotency::{KeyedRequest, Known, Outcome},
 };
 use crate::{
     aggregates::{
@@ -68,22 +68,13 @@ pub struct Attestation {
     pub expires_at: chrono::DateTime<chrono::Utc>,
 }
 
-/// What became of a step-up.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    Confirmed {
-        response: StoredResponse,
-        /// Position of the event; `None` when this is the answer to an earlier request.
-        position: Option<i64>,
-    },
-    /// iam-service said no, now or to an earlier request under the same key.
-    Refused,
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum StepUpError {
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// iam-service said no, now or to an earlier request under the same key.
+    #[error("iam-service refused the factor")]
+    Refused,
     /// The factor was not confirmed, and was not refused either.
     #[error("iam-service did not confirm the factor")]
     Upstream(#[from] UpstreamError),
@@ -94,34 +85,33 @@ pub enum StepUpError {
 /// # Errors
 /// See [`StepUpError`]; the same key may ask again.
 pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome, StepUpError> {
-    if let Some(known) = request.known(resources).await? {
-        return Ok(known);
+    let outcome = request.run(resources).await?;
+    if outcome.response.status == REFUSED_STATUS {
+        return Err(StepUpError::Refused);
     }
-    let (event, response) = request.ask(resources).await?;
-    match request.record(resources, &event, response.clone()).await {
-        Ok(position) if response.status == REFUSED_STATUS => {
-            tracing::info!(position, "iam-service refused a step-up");
-            Ok(Outcome::Refused)
-        }
-        Ok(position) => Ok(Outcome::Confirmed { response, position: Some(position) }),
-        // The same request was faster: its answer is the one that counts.
-        Err(AppendError::ClaimRefused) => {
-            let known = request.known(resources).await?;
-            Ok(known.ok_or(CommandError::InProgress)?)
-        }
-        Err(error) => Err(CommandError::from(error).into()),
-    }
+    Ok(outcome)
 }
 
 impl Request<'_> {
+    async fn run(&self, resources: &Resources) -> Result<Outcome, StepUpError> {
+        if let Some(known) = self.known(resources).await? {
+            return Ok(known);
+        }
+        let (event, response) = self.ask(resources).await?;
+        match self.record(resources, &event, response.clone()).await {
+            Ok(position) => Ok(Outcome::new(response, Some(position))),
+            // The same request was faster: its answer is the one that counts.
+            Err(AppendError::ClaimRefused) => {
+                let known = self.known(resources).await?;
+                Ok(known.ok_or(CommandError::InProgress)?)
+            }
+            Err(error) => Err(CommandError::from(error).into()),
+        }
+    }
+
     async fn known(&self, resources: &Resources) -> Result<Option<Outcome>, CommandError> {
         Ok(match self.keyed.known(resources).await? {
-            Some(Known::Answered(response)) if response.status == REFUSED_STATUS => {
-                Some(Outcome::Refused)
-            }
-            Some(Known::Answered(response)) => {
-                Some(Outcome::Confirmed { response, position: None })
-            }
+            Some(Known::Answered(response)) => Some(Outcome::replayed(response)),
             // This command never leaves a claim open.
             Some(Known::Resumed(_)) => return Err(CommandError::InProgress),
             None => None,
@@ -134,7 +124,7 @@ impl Request<'_> {
         resources: &Resources,
     ) -> Result<(MfaAttestationEvent, StoredResponse), StepUpError> {
         let caller = &self.actor.caller;
-        let upstream_key = self.upstream_key(resources);
+        let upstream_key = self.keyed.upstream_key(resources, "step-up-upstream-key");
         let step_up = StepUp {
             operator_id: &caller.operator_id,
             device_id: &caller.device_id,
@@ -157,7 +147,7 @@ impl Request<'_> {
             Answer::Confirmed(confirmation) => self.issuance(resources, confirmation),
             Answer::Refused(problem) => {
                 let code = problem.code.clone().unwrap_or_default();
-                (self.denial(resources, code), refusal())
+                (self.denial(resources, code), StoredResponse::json(REFUSED_STATUS, &json!({})))
             }
         };
         let event = MfaAttestation::default().decide(command).ok().flatten();
@@ -183,7 +173,7 @@ impl Request<'_> {
             expires_at,
             iam_attestation_id: said.attestation_id,
         };
-        (Command::Issue(issuance), stored(200, &json!(response)))
+        (Command::Issue(issuance), StoredResponse::json(200, &response))
     }
 
     fn denial(&self, resources: &Resources, code: String) -> Command {
@@ -203,19 +193,6 @@ impl Request<'_> {
 
     fn purpose(&self) -> Purpose {
         Purpose { scope: self.wish.scope, resource: self.wish.resource.clone() }
-    }
-
-    /// Of the key, so that a repetition is one for iam-service too.
-    fn upstream_key(&self, resources: &Resources) -> String {
-        let key = &self.keyed.key;
-        let parts = [
-            key.tenant_id.as_str().as_bytes(),
-            key.device_id.as_str().as_bytes(),
-            &key.key.to_bytes(),
-        ];
-        let [key @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
-            resources.secrets.peppered("step-up-upstream-key", &parts);
-        Ulid::from_bytes(key).to_string()
     }
 
     /// The event and the answer to its key, in one append.
@@ -263,16 +240,4 @@ pub(super) fn report(scope: StepUpScope, outcome: &'static str) {
 fn new_event(event: &MfaAttestationEvent, resources: &Resources) -> Result<NewEvent, AppendError> {
     NewEvent::new(event, None, resources.clock.now())
         .map_err(|_| AppendError::Invalid("an event does not serialise"))
-}
-
-fn refusal() -> StoredResponse {
-    stored(REFUSED_STATUS, &json!({}))
-}
-
-fn stored(status: u16, body: &serde_json::Value) -> StoredResponse {
-    StoredResponse {
-        status,
-        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
-        body: body.to_string().into_bytes(),
-    }
 }

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName};
 
-use super::{authenticate::command_problem, codes::Code, problem::Problem};
+use super::{codes::Code, problem::Problem};
 use crate::commands::consume_attestation::AttestationError;
 
 const X_MFA_ATTESTATION: HeaderName = HeaderName::from_static("x-mfa-attestation");
@@ -25,7 +25,7 @@ impl From<AttestationError> for Problem {
             AttestationError::Expired => Self::new(Code::MfaExpired),
             AttestationError::Used => Self::new(Code::MfaUsed),
             AttestationError::ScopeMismatch => Self::new(Code::MfaScopeMismatch),
-            AttestationError::Command(error) => command_problem(error),
+            AttestationError::Command(error) => error.into(),
         }
     }
 }

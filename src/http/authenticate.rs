@@ -74,9 +74,7 @@ async fn enter(
     let caller = match admission {
         Admission::Known(caller) => caller,
         Admission::Opening(pending) => {
-            open_session::run(app.commands(), app.sessions(), pending, context.request_id())
-                .await
-                .map_err(command_problem)?
+            open_session::run(app.commands(), app.sessions(), pending, context.request_id()).await?
         }
     };
     Ok((caller, standings))
@@ -113,16 +111,17 @@ pub fn problem(refusal: Refusal) -> Problem {
     problem.cause(reason)
 }
 
-/// A command's failure as clients see it.
-pub fn command_problem(error: CommandError) -> Problem {
-    let second = std::time::Duration::from_secs(1);
-    match error {
-        CommandError::KeyReused => Problem::new(Code::IdempotencyKeyReused),
-        CommandError::InProgress => Problem::new(Code::IdempotencyInProgress).retry_after(second),
-        CommandError::Revoked => problem(Reason::SessionRevoked.into()),
-        CommandError::Busy => Problem::new(Code::Overloaded).retry_after(second),
-        CommandError::Unavailable(cause) => {
-            Problem::new(Code::DependencyUnavailable).retry_after(second).cause(cause)
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        let second = std::time::Duration::from_secs(1);
+        match error {
+            CommandError::KeyReused => Self::new(Code::IdempotencyKeyReused),
+            CommandError::InProgress => Self::new(Code::IdempotencyInProgress).retry_after(second),
+            CommandError::Revoked => problem(Reason::SessionRevoked.into()),
+            CommandError::Busy => Self::new(Code::Overloaded).retry_after(second),
+            CommandError::Unavailable(cause) => {
+                Self::new(Code::DependencyUnavailable).retry_after(second).cause(cause)
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use events::{DeviceId, OperatorId, TenantId};
+use serde::Serialize;
 use ulid::Ulid;
 
 use super::{
@@ -84,6 +85,13 @@ pub struct StoredResponse {
 }
 
 impl StoredResponse {
+    /// A JSON document; `body` has string keys only.
+    pub fn json(status: u16, body: &impl Serialize) -> Self {
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let body = serde_json::to_vec(body).expect("a document has string keys only");
+        Self { status, headers, body }
+    }
+
     /// Keeps of `headers` those worth repeating; names in any case.
     pub fn new(
         status: u16,

@@ -213,7 +213,7 @@ async fn id_50_two_replicas_that_race_for_one_alert_have_one_effect() {
         let other = Press { key: Ulid::generate(), ..press.clone() };
         let (one, two) =
             tokio::join!(press.send(&replicas[0].resources), other.send(&replicas[1].resources));
-        let acknowledged = |outcome: &backoffice::commands::acknowledge_alert::Outcome| {
+        let acknowledged = |outcome: &backoffice::commands::idempotency::Outcome| {
             let body: serde_json::Value = serde_json::from_slice(&outcome.response.body).unwrap();
             (outcome.response.status, body["acknowledgedAt"].clone())
         };

@@ -8,7 +8,7 @@ use std::{
 
 use backoffice::{
     clock::{Clock, SystemClock, TestClock},
-    commands::{CommandError, acknowledge_alert::Outcome},
+    commands::{CommandError, idempotency::Outcome},
     ledger::{Append, ClaimState},
 };
 use chrono::TimeDelta;

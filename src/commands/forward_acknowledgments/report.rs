@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use events::{AlertId, StreamId, TenantId, ledger::alert_acknowledgment::AlertAcknowledgmentEvent};
 use tokio::time::Instant;
-use ulid::Ulid;
 
 use crate::{
     aggregates::{
@@ -76,9 +75,7 @@ impl Report {
     ) -> Told {
         let Standing { alert_id, by, at, .. } = &self.standing;
         let parts = [tenant_id.as_str().as_bytes(), alert_id.as_str().as_bytes()];
-        let [key @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
-            resources.secrets.peppered("acknowledgment-upstream-key", &parts);
-        let key = Ulid::from_bytes(key).to_string();
+        let key = resources.secrets.derived_ulid("acknowledgment-upstream-key", &parts).to_string();
         let acknowledgment = notification::Acknowledgment {
             alert_id,
             acknowledged_by: by,

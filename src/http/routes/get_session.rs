@@ -9,7 +9,7 @@ use crate::{
     access::session,
     app::App,
     commands::CommandError,
-    http::{authenticate::command_problem, caller::Entrant, codes::Code, problem::Problem},
+    http::{caller::Entrant, codes::Code, problem::Problem},
 };
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,7 +60,7 @@ pub(super) async fn handle(
 ) -> Result<Json<Session>, Problem> {
     let caller = &entrant.caller;
     let stored = app.sessions().get(&caller.tenant_id, &caller.device_id).await;
-    let stored = stored.map_err(|error| command_problem(CommandError::from(error)))?;
+    let stored = stored.map_err(CommandError::from)?;
     let is_callers = |session: &session::Session| session.session_id == caller.session_id;
     // It ended between the gate's look and this one: the next request opens another.
     let stored = stored.filter(is_callers).ok_or_else(|| Problem::new(Code::SessionRevoked))?;

@@ -1,29 +1,24 @@
 //! `POST /alerts/{id}/acknowledge`: recorded first, then notification-service is told; 200 whether
 //! it hears or not.
 
-use axum::{body::Body, extract::State, response::Response};
+use axum::{extract::State, response::Response};
 use events::AlertId;
 use garde::Validate;
-use http::{HeaderName, HeaderValue, StatusCode, request::Parts};
+use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
-    access::idempotency_key,
     app::App,
     commands::{
-        acknowledge_alert::{self, Acknowledgment, Outcome, Wish},
+        acknowledge_alert::{self, Acknowledgment, Wish},
         idempotency::KeyedRequest,
     },
     http::{
-        alerts, authenticate::command_problem, body::Json, caller::Entrant, codes::Code,
-        extract::Path, problem::Problem,
+        alerts, body::Json, caller::Entrant, codes::Code, extract::Path, keyed, problem::Problem,
     },
 };
-
-const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-const X_LEDGER_POSITION: HeaderName = HeaderName::from_static("x-ledger-position");
 
 #[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -73,9 +68,7 @@ pub(super) async fn handle(
     parts: Parts,
     Json(request): Json<Request>,
 ) -> Result<Response, Problem> {
-    let key = idempotency_key::parse(&parts.headers, app.clock().now());
-    let key =
-        key.map_err(|error| Problem::new(Code::named(error.code()).unwrap_or(Code::Internal)))?;
+    let key = keyed::key(&app, &parts.headers)?;
     let alert_id: AlertId = id.parse().map_err(|_| Problem::new(Code::ResourceNotFound))?;
     let actor = entrant.actor();
     let query = parts.uri.query().unwrap_or_default();
@@ -84,37 +77,11 @@ pub(super) async fn handle(
     let keyed = KeyedRequest::new(app.commands(), &actor, key, &route, &body);
     let property_id = alerts::property_of(&app, &entrant, &alert_id).await?;
     let wish = Wish { alert_id, property_id, comment: request.comment };
-    // In a task of its own: a client that hangs up does not leave half a command behind.
     let commands = app.commands().clone();
-    let running = app.tracker().spawn(async move {
+    let acknowledging = async move {
         let request = acknowledge_alert::Request { actor: &actor, wish: &wish, keyed: &keyed };
         acknowledge_alert::run(&commands, request).await
-    });
-    let outcome = running
-        .await
-        .map_err(|panicked| Problem::new(Code::Internal).cause(panicked))?
-        .map_err(command_problem)?;
-    Ok(response(&app, &entrant, outcome))
-}
-
-fn response(app: &App, entrant: &Entrant, outcome: Outcome) -> Response {
-    let Outcome { response: stored, position, replayed } = outcome;
-    let mut response = Response::new(Body::from(stored.body));
-    *response.status_mut() =
-        StatusCode::from_u16(stored.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    for (name, value) in stored.headers {
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
-            headers.insert(name, value);
-        }
-    }
-    if replayed {
-        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
-    }
-    if let Some(position) = position {
-        let token = app.seal().position(&entrant.caller.tenant_id, position);
-        let token = HeaderValue::from_str(&token).expect("base64url fits into a header");
-        headers.insert(X_LEDGER_POSITION, token);
-    }
-    response
+    };
+    let outcome = keyed::to_its_end(&app, acknowledging).await?;
+    Ok(keyed::response(&app, &entrant.caller, outcome))
 }

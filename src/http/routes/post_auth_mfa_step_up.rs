@@ -3,28 +3,23 @@
 
 use std::fmt;
 
-use axum::{body::Body, extract::State, response::Response};
+use axum::{extract::State, response::Response};
 use events::ledger::mfa_attestation::{StepUpFactor, StepUpScope};
 use garde::Validate;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
-    access::idempotency_key,
     app::App,
     commands::{
         idempotency::KeyedRequest,
-        step_up::{self, Attestation, Outcome, StepUpError, Wish},
+        step_up::{self, Attestation, StepUpError, Wish},
     },
-    http::{
-        authenticate::command_problem, body::Json, caller::Entrant, codes::Code, problem::Problem,
-    },
+    http::{body::Json, caller::Entrant, codes::Code, keyed, problem::Problem},
 };
 
-const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-const X_LEDGER_POSITION: HeaderName = HeaderName::from_static("x-ledger-position");
 const ROUTE: &str = "POST /auth/mfa/step-up";
 
 #[derive(Serialize, Deserialize, Validate, ToSchema)]
@@ -90,45 +85,27 @@ pub(super) async fn handle(
     headers: HeaderMap,
     Json(request): Json<Request>,
 ) -> Result<Response, Problem> {
-    let key = idempotency_key::parse(&headers, app.clock().now());
-    let key =
-        key.map_err(|error| Problem::new(Code::named(error.code()).unwrap_or(Code::Internal)))?;
+    let key = keyed::key(&app, &headers)?;
     let actor = entrant.actor();
     let keyed = KeyedRequest::new(app.commands(), &actor, key, ROUTE, &json!(request));
     let wish = wish(request)?;
-    // In a task of its own: a client that hangs up does not leave half a command behind.
     let commands = app.commands().clone();
-    let running = app.tracker().spawn(async move {
+    let stepping_up = async move {
         let request = step_up::Request { actor: &actor, wish: &wish, keyed: &keyed };
         step_up::run(&commands, request).await
-    });
-    let outcome = running.await.map_err(|panicked| Problem::new(Code::Internal).cause(panicked))?;
-    match outcome {
-        Ok(Outcome::Confirmed { response, position }) => {
-            Ok(confirmed(&app, &entrant, response.body, position))
-        }
-        Ok(Outcome::Refused) => Err(Code::MfaInvalid.into()),
-        Err(StepUpError::Command(error)) => Err(command_problem(error)),
-        Err(StepUpError::Upstream(error)) => Err(error.into()),
-    }
+    };
+    let outcome = keyed::to_its_end(&app, stepping_up).await?;
+    Ok(keyed::response(&app, &entrant.caller, outcome))
 }
 
-fn confirmed(app: &App, entrant: &Entrant, body: Vec<u8>, position: Option<i64>) -> Response {
-    let mut response = Response::new(Body::from(body));
-    let headers = response.headers_mut();
-    let json = HeaderValue::from_static("application/json");
-    headers.insert(header::CONTENT_TYPE, json);
-    match position {
-        Some(position) => {
-            let token = app.seal().position(&entrant.caller.tenant_id, position);
-            let token = HeaderValue::from_str(&token).expect("base64url fits into a header");
-            headers.insert(X_LEDGER_POSITION, token);
-        }
-        None => {
-            headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+impl From<StepUpError> for Problem {
+    fn from(error: StepUpError) -> Self {
+        match error {
+            StepUpError::Refused => Self::new(Code::MfaInvalid),
+            StepUpError::Command(error) => error.into(),
+            StepUpError::Upstream(error) => error.into(),
         }
     }
-    response
 }
 
 /// The validated request in the words of the command.

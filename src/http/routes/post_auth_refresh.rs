@@ -15,13 +15,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    access::{AccessRequest, BareProof, DeviceHeaders, idempotency_key},
+    access::{AccessRequest, BareProof, DeviceHeaders},
     app::App,
     commands::refresh_session::{self, RefreshError, Refreshed, Wish},
     http::{
-        authenticate::{command_problem, problem},
+        authenticate::problem,
         body,
         codes::Code,
+        keyed,
         problem::{Passed, Problem},
         request_context::RequestContext,
     },
@@ -98,9 +99,7 @@ pub(super) async fn handle(
     };
     let proof = app.gate().admit_refresh(&access_request).await.map_err(problem)?;
     let device = DeviceHeaders::read(&parts.headers).map_err(problem)?;
-    let key = idempotency_key::parse(&parts.headers, app.clock().now());
-    let key =
-        key.map_err(|error| Problem::new(Code::named(error.code()).unwrap_or(Code::Internal)))?;
+    let key = keyed::key(&app, &parts.headers)?;
     let body::Json(Body { refresh_token }) =
         body::Json::from_request(Request::from_parts(parts, body), &app).await?;
     let fresh_nonce = proof.fresh_nonce.clone();
@@ -112,14 +111,9 @@ pub(super) async fn handle(
         request_id: context.request_id().to_owned(),
         traceparent: context.traceparent(),
     };
-    // In a task of its own: a client that hangs up does not leave half a refresh behind.
     let (commands, gate) = (app.commands().clone(), app.gate().clone());
-    let running =
-        app.tracker().spawn(async move { refresh_session::run(&commands, &gate, &wish).await });
-    let refreshed = running
-        .await
-        .map_err(|panicked| Problem::new(Code::Internal).cause(panicked))?
-        .map_err(refresh_problem)?;
+    let refreshing = async move { refresh_session::run(&commands, &gate, &wish).await };
+    let refreshed = keyed::to_its_end(&app, refreshing).await?;
     let mut response = Json(tokens(&refreshed)).into_response();
     if let Some(nonce) = fresh_nonce.and_then(|nonce| HeaderValue::from_str(&nonce).ok()) {
         response.headers_mut().insert(DPOP_NONCE, nonce);
@@ -140,20 +134,22 @@ fn tokens(refreshed: &Refreshed) -> Tokens {
     }
 }
 
-fn refresh_problem(error: RefreshError) -> Problem {
-    match error {
-        RefreshError::InvalidGrant => invalid_grant(),
-        RefreshError::Refused(reason) => problem(reason.into()),
-        RefreshError::Command(error) => command_problem(error),
-        RefreshError::Untrusted(error) => Problem::new(Code::UpstreamFailed).cause(error),
-        RefreshError::Upstream(error) => match &error {
-            UpstreamError::Failed { status, .. }
-                if status.is_none_or(|status| status.is_server_error()) =>
-            {
-                Problem::new(Code::UpstreamUnavailable).retry_after(RETRY_AFTER).cause(error)
-            }
-            _ => error.into(),
-        },
+impl From<RefreshError> for Problem {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::InvalidGrant => invalid_grant(),
+            RefreshError::Refused(reason) => problem(reason.into()),
+            RefreshError::Command(error) => error.into(),
+            RefreshError::Untrusted(error) => Self::new(Code::UpstreamFailed).cause(error),
+            RefreshError::Upstream(error) => match &error {
+                UpstreamError::Failed { status, .. }
+                    if status.is_none_or(|status| status.is_server_error()) =>
+                {
+                    Self::new(Code::UpstreamUnavailable).retry_after(RETRY_AFTER).cause(error)
+                }
+                _ => error.into(),
+            },
+        }
     }
 }
 

@@ -11,18 +11,13 @@ use axum::{
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::{
-    access::{AccessRequest, Admission, Caller, PendingSession, Reason, idempotency_key},
+    access::{AccessRequest, Admission, Caller, PendingSession, Reason},
     app::App,
     commands::{
         Actor, CommandError,
         close_session::{self, Places},
     },
-    http::{
-        authenticate::{command_problem, problem},
-        codes::Code,
-        problem::Problem,
-        request_context::RequestContext,
-    },
+    http::{authenticate::problem, keyed, problem::Problem, request_context::RequestContext},
     upstream::CallContext,
 };
 
@@ -59,25 +54,18 @@ pub(super) async fn handle(
         query: parts.uri.query(),
         headers: &parts.headers,
     };
-    let key = idempotency_key::parse(&parts.headers, app.clock().now());
+    let key = keyed::key(&app, &parts.headers);
     let admitted = match app.gate().admit(&access_request).await {
         Err(refusal) if matches!(refusal.reason, Reason::SessionRevoked) => None,
         admitted => Some(admitted.map_err(problem)?),
     };
-    let key =
-        key.map_err(|error| Problem::new(Code::named(error.code()).unwrap_or(Code::Internal)))?;
+    let key = key?;
     let Some(admitted) = admitted else { return Ok(no_content(None)) };
     let nonce = match &admitted {
         Admission::Known(caller) => caller.fresh_nonce.clone(),
         Admission::Opening(pending) => pending.fresh_nonce().map(str::to_owned),
     };
-    // In a task of its own: a client that hangs up does not stay half signed in.
-    let (ending, tracker) = (end(app.clone(), context, admitted, key), app.tracker());
-    tracker
-        .spawn(ending)
-        .await
-        .map_err(|panicked| Problem::new(Code::Internal).cause(panicked))?
-        .map_err(command_problem)?;
+    keyed::to_its_end(&app, end(app.clone(), context, admitted, key)).await?;
     Ok(no_content(nonce.as_deref()))
 }
 

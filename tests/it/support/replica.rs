@@ -8,8 +8,8 @@ use backoffice::{
     clock::{SharedClock, SystemClock},
     commands::{
         Actor, CommandError, Resources,
-        acknowledge_alert::{self, Outcome, Request, Wish},
-        idempotency::KeyedRequest,
+        acknowledge_alert::{self, Request, Wish},
+        idempotency::{KeyedRequest, Outcome},
     },
     database::Settings,
     ledger::{self, Ledger, Pools},
