@@ -95,6 +95,12 @@ impl KeyedRequest {
         }
     }
 
+    /// Ends without an answer, with the last append of a command: the effect may have happened, or
+    /// was never tried. The same request goes on at once, as [`Known::Resumed`].
+    pub fn give_up(&self) -> ClaimWrite {
+        ClaimWrite::GiveUp { key: self.key.clone(), owner: self.owner, attempt: self.attempt }
+    }
+
     /// Both at once, for a command that has nothing to do.
     pub fn start_and_complete(&self, actor: &Actor, response: StoredResponse) -> ClaimWrite {
         ClaimWrite::StartAndComplete {

@@ -276,6 +276,7 @@ impl<'a> Claims<'a> {
             ClaimWrite::Complete { owner, attempt, response, .. } => {
                 (None, *owner, *attempt, 0, Some(response))
             }
+            ClaimWrite::GiveUp { owner, attempt, .. } => (None, *owner, *attempt, 0, None),
             ClaimWrite::StartAndComplete { operator_id, fingerprint, response, .. } => {
                 let starting = Some((operator_id, fingerprint));
                 (starting, prepared.claim_owner, 1, 0, Some(response))

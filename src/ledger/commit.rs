@@ -228,10 +228,11 @@ async fn find(pool: &PgPool, command: &Command) -> Result<Option<Receipt>, sqlx:
 
 async fn find_claim(pool: &PgPool, command: &Command) -> Result<bool, sqlx::Error> {
     let Some(claim) = &command.prepared.claim else { return Ok(false) };
-    let (owner, attempt, is_completed) = match claim {
-        ClaimWrite::Start { owner, .. } => (*owner, 1, false),
-        ClaimWrite::Complete { owner, attempt, .. } => (*owner, *attempt, true),
-        ClaimWrite::StartAndComplete { .. } => (command.prepared.claim_owner, 1, true),
+    let (owner, attempt, state) = match claim {
+        ClaimWrite::Start { owner, .. } => (*owner, 1, "in_progress"),
+        ClaimWrite::Complete { owner, attempt, .. } => (*owner, *attempt, "completed"),
+        ClaimWrite::GiveUp { owner, attempt, .. } => (*owner, *attempt, "unknown"),
+        ClaimWrite::StartAndComplete { .. } => (command.prepared.claim_owner, 1, "completed"),
     };
     let key = claim.key();
     sqlx::query_scalar!(
@@ -240,7 +241,7 @@ async fn find_claim(pool: &PgPool, command: &Command) -> Result<bool, sqlx::Erro
             select
             from idempotency
             where tenant_id = $1 and device_id = $2 and key = $3
-              and owner = $4 and attempt = $5 and (state = 'completed') = $6
+              and owner = $4 and attempt = $5 and state = $6
         ) as "exists!"
         "#,
         key.tenant_id.as_str(),
@@ -248,7 +249,7 @@ async fn find_claim(pool: &PgPool, command: &Command) -> Result<bool, sqlx::Erro
         key.key.to_string(),
         owner.to_string(),
         attempt,
-        is_completed,
+        state,
     )
     .fetch_one(pool)
     .await

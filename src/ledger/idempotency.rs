@@ -41,6 +41,9 @@ pub enum ClaimWrite {
     },
     /// The command ends with this append. Fenced when another attempt owns the claim.
     Complete { key: ClaimKey, owner: Ulid, attempt: i32, response: StoredResponse },
+    /// The command ends without an answer: its effect may have happened, or was never tried. The
+    /// same request may go on at once. Fenced as `Complete`.
+    GiveUp { key: ClaimKey, owner: Ulid, attempt: i32 },
     /// The command begins and ends with this append. Refused when the key is taken.
     StartAndComplete {
         key: ClaimKey,
@@ -55,6 +58,7 @@ impl ClaimWrite {
         match self {
             Self::Start { key, .. }
             | Self::Complete { key, .. }
+            | Self::GiveUp { key, .. }
             | Self::StartAndComplete { key, .. } => key,
         }
     }
@@ -62,7 +66,7 @@ impl ClaimWrite {
     /// The answer that the claim is completed with, if it is.
     pub(super) fn response_mut(&mut self) -> Option<&mut StoredResponse> {
         match self {
-            Self::Start { .. } => None,
+            Self::Start { .. } | Self::GiveUp { .. } => None,
             Self::Complete { response, .. } | Self::StartAndComplete { response, .. } => {
                 Some(response)
             }

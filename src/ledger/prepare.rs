@@ -211,7 +211,7 @@ impl PreparedEvent {
 
 fn claim_bytes(claim: &ClaimWrite) -> usize {
     match claim {
-        ClaimWrite::Start { .. } => 0,
+        ClaimWrite::Start { .. } | ClaimWrite::GiveUp { .. } => 0,
         ClaimWrite::Complete { response, .. } | ClaimWrite::StartAndComplete { response, .. } => {
             let headers = response.headers.iter().map(|(name, value)| name.len() + value.len());
             response.body.len() + headers.sum::<usize>()

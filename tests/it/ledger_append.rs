@@ -230,6 +230,39 @@ async fn a_completed_claim_keeps_its_answer_and_is_never_completed_again() {
 }
 
 #[tokio::test]
+async fn a_claim_that_was_given_up_is_taken_over_at_once_and_only_by_one() {
+    let database = TestDatabase::create().await;
+    let TestLedger { ledger, .. } = &TestLedger::start(database.pools());
+    let (tenant, first, second, third) = (tenant(1), Ulid(1), Ulid(2), Ulid(3));
+    let key = claim_key(&tenant, 1);
+    let give_up = |owner, attempt| {
+        let mut giving_up = acknowledgment(&tenant, "a1");
+        giving_up.claim = Some(ClaimWrite::GiveUp { key: key.clone(), owner, attempt });
+        giving_up
+    };
+    let mut starting = append(&tenant, Vec::new());
+    starting.claim = Some(start_claim(&key, first, Duration::from_secs(30)));
+    ledger.append(starting).await.unwrap();
+    assert_eq!(ledger.take_over_claim(&key, second).await.unwrap(), None);
+
+    assert_eq!(ledger.append(give_up(first, 1)).await.unwrap().position, 1);
+
+    let row = ledger.read_claim(&key).await.unwrap().unwrap();
+    assert_eq!((row.state, row.response), (ClaimState::Unknown, None));
+    assert_eq!(ledger.take_over_claim(&key, second).await.unwrap(), Some(2));
+    assert_eq!(ledger.take_over_claim(&key, third).await.unwrap(), None);
+    assert!(matches!(ledger.append(give_up(first, 1)).await, Err(AppendError::Fenced)));
+    let mut completing = append(&tenant, Vec::new());
+    let response = response("{}");
+    completing.claim =
+        Some(ClaimWrite::Complete { key: key.clone(), owner: second, attempt: 2, response });
+    ledger.append(completing).await.unwrap();
+    let row = ledger.read_claim(&key).await.unwrap().unwrap();
+    assert_eq!(row.state, ClaimState::Completed);
+    assert!(matches!(ledger.append(give_up(second, 2)).await, Err(AppendError::Fenced)));
+}
+
+#[tokio::test]
 async fn who_lost_a_claim_to_another_attempt_cannot_complete_it() {
     let database = TestDatabase::create().await;
     let TestLedger { ledger, .. } = &TestLedger::start(database.pools());
