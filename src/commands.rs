@@ -19,6 +19,7 @@ use cqrs_es::AggregateError;
 use events::{Metadata, PropertyId};
 use ulid::Ulid;
 
+use self::idempotency::turn::Turns;
 use crate::{
     access::Caller,
     clock::SharedClock,
@@ -36,6 +37,8 @@ pub struct Resources {
     pub clock: SharedClock,
     /// Names this process in what it writes.
     pub instance: Arc<str>,
+    /// Keys under work in this process.
+    pub turns: Turns,
 }
 
 /// Who wants something done, and in which request.

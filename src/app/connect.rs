@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::{App, Parts, Stop};
 use crate::{
     clock::SharedClock,
-    commands::Resources,
+    commands::{Resources, idempotency::turn::Turns},
     config::{Config, Stores},
     database,
     http::seal::Seal,
@@ -95,6 +95,7 @@ pub async fn connect(
             secrets: Arc::new(secrets),
             clock: clock.clone(),
             instance: config.foundation.instance.as_str().into(),
+            turns: Turns::default(),
         },
         hub,
         cursor_keys,

@@ -1,10 +1,13 @@
 //! One key, one effect, one answer: what to do when a request's key is known already.
 
+pub mod turn;
+
 use std::time::Duration;
 
 use serde_json::{Number, Value};
 use ulid::Ulid;
 
+use self::turn::Turn;
 use super::{Actor, CommandError, Resources};
 use crate::ledger::{ClaimKey, ClaimState, ClaimWrite, StoredResponse};
 
@@ -72,6 +75,14 @@ impl KeyedRequest {
             key,
         };
         Self { key, fingerprint, owner: Ulid::generate(), attempt: 1 }
+    }
+
+    /// The right to work on the key in this process.
+    ///
+    /// # Errors
+    /// [`CommandError::InProgress`] and [`CommandError::KeyReused`]: another request has it.
+    pub fn take_turn(&self, resources: &Resources) -> Result<Turn, CommandError> {
+        resources.turns.take(&self.key, self.fingerprint)
     }
 
     /// Claims the key, with the first append of a command.

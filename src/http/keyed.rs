@@ -8,7 +8,7 @@ use super::{codes::Code, problem::Problem};
 use crate::{
     access::{Caller, idempotency_key},
     app::App,
-    commands::idempotency::Outcome,
+    commands::idempotency::{KeyedRequest, Outcome},
 };
 
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -37,6 +37,28 @@ where
 {
     let ended = app.tracker().spawn(command).await;
     ended.map_err(|panicked| Problem::new(Code::Internal).cause(panicked))?.map_err(Into::into)
+}
+
+/// Runs a keyed command to its end, unless this process is at work on its key.
+///
+/// # Errors
+/// 409 and 422 when it is; else as [`to_its_end`].
+pub async fn in_turn<T, E>(
+    app: &App,
+    request: &KeyedRequest,
+    command: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, Problem>
+where
+    T: Send + 'static,
+    E: Into<Problem> + Send + 'static,
+{
+    let turn = request.take_turn(app.commands())?;
+    to_its_end(app, async move {
+        let ended = command.await;
+        drop(turn);
+        ended
+    })
+    .await
 }
 
 /// The answer of a command, the same bytes for everybody who repeats the request.

@@ -69,6 +69,7 @@ impl Bench {
             secrets: Arc::new(Secrets::read(secrets.path()).unwrap()),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             instance: "test".into(),
+            turns: Default::default(),
         };
         Self { database, _secrets: secrets, resources, gate, clock }
     }

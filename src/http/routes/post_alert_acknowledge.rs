@@ -77,11 +77,11 @@ pub(super) async fn handle(
     let keyed = KeyedRequest::new(app.commands(), &actor, key, &route, &body);
     let property_id = alerts::property_of(&app, &entrant, &alert_id).await?;
     let wish = Wish { alert_id, property_id, comment: request.comment };
-    let commands = app.commands().clone();
+    let (commands, request) = (app.commands().clone(), keyed.clone());
     let acknowledging = async move {
         let request = acknowledge_alert::Request { actor: &actor, wish: &wish, keyed: &keyed };
         acknowledge_alert::run(&commands, request).await
     };
-    let outcome = keyed::to_its_end(&app, acknowledging).await?;
+    let outcome = keyed::in_turn(&app, &request, acknowledging).await?;
     Ok(keyed::response(&app, &entrant.caller, outcome))
 }

@@ -41,6 +41,7 @@ impl House {
             secrets: Arc::new(secrets()),
             clock: Arc::clone(&world.clock) as SharedClock,
             instance: "test".into(),
+            turns: Default::default(),
         };
         Self { world, resources, database, redis, _ledger: ledger }
     }

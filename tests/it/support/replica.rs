@@ -58,6 +58,7 @@ impl Replica {
             secrets: Arc::new(secrets),
             clock,
             instance: "replica".into(),
+            turns: Default::default(),
         };
         Self { resources, pools, shutdown }
     }
