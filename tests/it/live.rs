@@ -77,6 +77,11 @@ async fn ti_34_only_the_wanted_channels_properties_and_tenant_are_heard() {
     for silent in [&mut deaf, &mut nowhere] {
         assert!(timeout(Duration::from_millis(100), silent.next()).await.is_err());
     }
+    // They do listen: the first that they hear is meant for them.
+    revoke(&server, &one, Subject::Tenant, at()).await;
+    for listening in [&mut deaf, &mut nowhere] {
+        assert!(matches!(next(listening).await, LiveItem::ForceLogout { .. }));
+    }
     // Nothing goes over channels of Redis, which a pattern of another tenant could match.
     let channels = server.command(&["PUBSUB", "CHANNELS"]).await;
     assert_eq!(redis::from_redis_value::<Vec<String>>(channels).unwrap(), Vec::<String>::new());
@@ -348,6 +353,7 @@ async fn a_revocation_at_any_moment_of_opening_ends_the_stream() {
         let operator = format!("usr_{device}").parse().unwrap();
         let opening = hub.subscribe(&tenant, &device, None);
         let revoking = async {
+            // The moment itself is what is tried out.
             tokio::time::sleep(Duration::from_micros(40 * n)).await;
             revoke(&server, &tenant, Subject::Operator(operator), at()).await;
         };
