@@ -7,11 +7,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
-    alerts::{
-        acknowledge, effects, events_of, fault, heal, raise, raised, simulate, tenant, upstream,
-    },
+    alerts::{acknowledge, calls, effects, events_of, fault, heal, raise, raised},
     desktop::{Desktop, key},
     listener::Listener,
+    platform::{revoke, tenant},
     service::World,
     wait,
 };
@@ -64,10 +63,8 @@ async fn a_comment_is_told_upstream_and_kept_but_never_published() {
     let answer = desktop.post(&service, &path, &key(), &body).await;
 
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-    let calls = upstream(&world, "calls").await;
-    let call =
-        calls["calls"].as_array().unwrap().iter().find(|call| call["method"] == "POST").unwrap();
-    assert_eq!(call["body"]["comment"], "Ahmad is on his way");
+    let calls = calls(&world, &alert_id).await;
+    assert_eq!(calls[0]["body"]["comment"], "Ahmad is on his way");
     let message = published
         .message(|message| message["envelope"]["streamId"] == format!("ali:{alert_id}").as_str())
         .await;
@@ -345,10 +342,8 @@ async fn a_revoked_session_is_logged_out_at_once_everywhere() {
     let mut live = desktop.live(&first, "").await;
     assert_eq!(desktop.get(&second, "/bootstrap").await.status, StatusCode::OK);
 
-    simulate(&world, "/sim/revoke", &json!({
-        "tenantId": desktop.text("tenantId"), "operatorId": desktop.text("operatorId"), "reason": "admin",
-    }))
-    .await;
+    let operator = (desktop.text("tenantId"), desktop.text("operatorId"));
+    revoke(&world, operator, "admin").await;
 
     live.next_of("force-logout").await;
     let answer = desktop.get(&second, "/bootstrap").await;

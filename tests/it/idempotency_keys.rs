@@ -10,10 +10,9 @@ use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
 use crate::support::{
-    alerts::{
-        acknowledge, calls, effects, events_of, fault, heal, path, raise, raised, settled, tenant,
-    },
+    alerts::{acknowledge, calls, effects, events_of, fault, heal, path, raise, raised, settled},
     desktop::{Answer, Desktop, key},
+    platform::tenant,
     replica::claims,
     service::{Service, World},
 };

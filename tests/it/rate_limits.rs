@@ -14,6 +14,7 @@ use crate::{
     access_world::{Setup, World as Gate, code, opening, rates, settings},
     support::{
         desktop::{Desktop, key},
+        platform::tenant,
         service::{Service, World},
         wait,
     },
@@ -232,8 +233,4 @@ async fn flood(desktop: &mut Desktop, service: &Service) -> crate::support::desk
 
 fn quota(per_second: u32, burst: u32) -> Quota {
     Quota { per_second: per_second.try_into().unwrap(), burst: burst.try_into().unwrap() }
-}
-
-fn tenant(world: &World, number: usize) -> String {
-    world.simulator.tenant_ids()[number].clone()
 }

@@ -15,6 +15,7 @@ use crate::{
     access_keys::TestKey,
     support::{
         desktop::Answer,
+        platform::{simulate, tenant},
         service::{Service, World},
     },
 };
@@ -57,7 +58,7 @@ impl Bench {
     }
 
     pub fn tenant_id(&self) -> String {
-        self.world.simulator.tenant_ids()[0].clone()
+        tenant(&self.world, 0)
     }
 
     /// A new device with a token of its own.
@@ -82,9 +83,7 @@ impl Bench {
 
     /// A sign-in as the simulated platform answers it.
     pub async fn grant(&self, wish: &Value) -> Value {
-        let url = format!("{}/sim/sign-in", self.world.simulator.url());
-        let answer = self.http.post(url).json(wish).send().await.unwrap();
-        answer.error_for_status().unwrap().json().await.unwrap()
+        simulate(&self.world, "/sim/sign-in", wish).await
     }
 
     /// Opens the device's session and gives it a nonce to use.

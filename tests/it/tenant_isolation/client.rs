@@ -7,7 +7,10 @@ use backoffice::{
 use reqwest::{Method, Response, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 
-use crate::support::service::{Service, World};
+use crate::support::{
+    platform::{happened, simulate},
+    service::{Service, World},
+};
 
 pub struct Client {
     http: reqwest::Client,
@@ -64,9 +67,7 @@ impl Client {
             "tenantId": tenant_id, "deviceJwk": key.public_jwk(), "ttlSeconds": 3600,
         });
         wish.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
-        let url = format!("{}/sim/sign-in", world.simulator.url());
-        let answer = http.post(url).json(&wish).send().await.unwrap();
-        let grant = answer.error_for_status().unwrap().json().await.unwrap();
+        let grant = simulate(world, "/sim/sign-in", &wish).await;
         Self { http, key, grant, nonce: None }
     }
 
@@ -137,23 +138,12 @@ impl Client {
 
 /// An upstream service raises an alert with this id in the client's first property.
 pub async fn raise(world: &World, client: &Client, alert_id: &str, title: &str) {
-    let event = json!({
-        "producer": "notification",
-        "subject": "melmastoon.notification.alert.raised.v1",
-        "tenantId": client.text("tenantId"),
-        "payload": {
-            "alertId": alert_id, "propertyId": client.property(), "severity": "high",
-            "category": "lock", "title": title, "body": format!("{title}, in detail"),
-        },
+    let payload = json!({
+        "alertId": alert_id, "propertyId": client.property(), "severity": "high",
+        "category": "lock", "title": title, "body": format!("{title}, in detail"),
     });
-    simulate(world, "/sim/events", &event).await;
-}
-
-pub async fn simulate(world: &World, path: &str, body: &Value) -> Value {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = format!("{}{path}", world.simulator.url());
-    let answer = http.post(url).json(body).send().await.unwrap();
-    answer.error_for_status().unwrap().json().await.unwrap()
+    let subject = "melmastoon.notification.alert.raised.v1";
+    happened(world, client.text("tenantId"), subject, payload).await;
 }
 
 /// Waits until the alert is in the client's inbox.
