@@ -1,5 +1,5 @@
-//! The main job, through HTTP and Pub/Sub, with nothing mocked: an alert arrives, is acknowledged with a device-bound proof, becomes
-//! an event, and leaves again.
+//! The main job, through HTTP and Pub/Sub, with nothing mocked: an alert arrives, is acknowledged
+//! with a device-bound proof, becomes an event, and leaves again.
 
 use std::time::Duration;
 
@@ -176,7 +176,8 @@ async fn a_service_killed_after_an_append_loses_nothing() {
     let alert_id = raised(&world, &mut desktop, &service).await;
     let published = Listener::on(&world, "melmastoon.bff.backoffice.alert-ack").await;
 
-    // notification-service never answers, so the request is between its append and its answer when the process dies.
+    // notification-service never answers, so the request is between its append and its answer when
+    // the process dies.
     fault(&world, json!({ "hang": true })).await;
     let path = format!("/alerts/{alert_id}/acknowledge");
     let key = key();

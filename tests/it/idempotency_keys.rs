@@ -59,9 +59,7 @@ impl Scene {
     }
 
     async fn count(&self, table: &str) -> i64 {
-        let count = format!("select count(*) from {table}");
-        let mut connection = self.world.database.superuser().await;
-        sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&mut connection).await.unwrap()
+        self.world.database.count(table).await
     }
 }
 

@@ -310,6 +310,11 @@ async fn a_revocation_ends_the_streams_it_means_on_every_instance() {
         for other in [&mut colleague, &mut namesake] {
             assert!(timeout(Duration::from_millis(50), other.next()).await.is_err());
         }
+        // They go on: what they hear next is an alert.
+        for (tenant, stream) in [(&one, &mut colleague), (&other, &mut namesake)] {
+            hubs[0].publish(&[raised(tenant, 1, "p1", "a1")]).await;
+            assert_eq!(alert_of(&next(stream).await), "a1");
+        }
     }
 }
 
@@ -326,6 +331,8 @@ async fn a_suspended_tenant_loses_every_stream() {
     assert!(matches!(next(&mut first).await, LiveItem::ForceLogout { .. }));
     assert!(matches!(next(&mut second).await, LiveItem::ForceLogout { .. }));
     assert!(timeout(Duration::from_millis(50), namesake.next()).await.is_err());
+    hubs[0].publish(&[raised(&other, 1, "p1", "a1")]).await;
+    assert_eq!(alert_of(&next(&mut namesake).await), "a1");
 }
 
 #[tokio::test]
@@ -409,6 +416,8 @@ async fn a_poll_leaves_the_stream_of_its_device_alone() {
     hub.poll(&tenant, None, Duration::ZERO).await;
 
     assert!(timeout(Duration::from_millis(50), desktop.next()).await.is_err());
+    hub.publish(&[raised(&tenant, 1, "p1", "a1")]).await;
+    assert_eq!(alert_of(&next(&mut desktop).await), "a1");
 }
 
 #[tokio::test]

@@ -7,7 +7,6 @@ use backoffice::{
 };
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
-use sqlx::Row;
 use ulid::Ulid;
 
 use super::case::{Case, Subject};
@@ -112,9 +111,7 @@ impl Bench {
 
     /// How many events there are in the ledger.
     pub async fn events(&self) -> i64 {
-        let mut connection = self.world.database.superuser().await;
-        let row = sqlx::query("select count(*) from event").fetch_one(&mut connection).await;
-        row.unwrap().get(0)
+        self.world.database.count("event").await
     }
 }
 

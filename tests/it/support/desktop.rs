@@ -25,7 +25,8 @@ pub struct Desktop {
     key: DeviceKey,
     /// What the sign-in answered.
     pub grant: Value,
-    nonce: Option<String>,
+    /// The last one the service gave.
+    pub nonce: Option<String>,
     /// Sent as `X-Min-Position` with every request.
     pub min_position: Option<String>,
 }
@@ -178,7 +179,7 @@ impl Desktop {
     }
 
     /// A request of this operator on this device.
-    fn signed(
+    pub fn signed(
         &self,
         service: &Service,
         method: Method,

@@ -364,15 +364,10 @@ async fn ti_45_broken_messages_of_one_tenant_hold_up_no_other() {
         });
         simulate(&pair.world, "/sim/events", &event).await;
     }
-    let mut superuser = pair.world.database.superuser().await;
     raise(&pair.world, &pair.a, "alr_after", "after the poison").await;
     until_listed(&pair.service, &mut pair.a, "alr_after").await;
     wait::until("the poison is set aside", async || {
-        let count: i64 = sqlx::query_scalar("select count(*) from inbox_dead_letter")
-            .fetch_one(&mut superuser)
-            .await
-            .unwrap();
-        count >= 3
+        pair.world.database.count("inbox_dead_letter").await >= 3
     })
     .await;
     // And the tenant itself goes on.

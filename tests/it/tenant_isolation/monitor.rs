@@ -50,9 +50,7 @@ async fn ti_31_no_key_is_touched_without_its_tenant_before_it() {
         world.cache_tier.command(&["FLUSHALL"]).await;
         until_listed(&service, &mut client, "alr_1").await;
         revoke(&world, (tenant, client.text("operatorId")), "admin").await;
-        let client = tokio::sync::Mutex::new(client);
         wait::until("the operator is out", async || {
-            let mut client = client.lock().await;
             client.ask(&service, &Wish::get("/bootstrap")).await.status == 401
         })
         .await;
