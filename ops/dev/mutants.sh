@@ -12,30 +12,15 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repository=$(cd "$here/../.." && pwd)
 cd "$repository"
-# shellcheck source=ops/dev/process.sh
-source "$here/process.sh"
-# shellcheck source=ops/dev/provide.sh
-source "$here/provide.sh"
+# shellcheck source=ops/dev/private_stack.sh
+source "$here/private_stack.sh"
 
-require_rust
+readonly work=$repository/target/mutants
+claim_private_stack mutants off
 for program in mutants nextest; do
   cargo "$program" --version >/dev/null 2>&1 ||
     die "needs cargo-$program: cargo install cargo-$program --locked"
 done
-
-readonly work=$repository/target/mutants
-export STACK_DIR=$repository/target/mutants-stack STACK_FSYNC=off SQLX_OFFLINE=true
-export POSTGRES_PORT=0 REDIS_SESSION_PORT=0 REDIS_CACHE_PORT=0 PUBSUB_PORT=0
-export BACKOFFICE_PORT=0 BACKOFFICE_ADMIN_PORT=0 SIMULATOR_PORT=0
-
-finish() {
-  trap '' INT TERM HUP
-  "$here/stack.sh" clean 2>>"$work/stack.log"
-}
-mkdir -p "$work"
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
 
 say 'copying the files of this checkout'
 rm -rf "$work/copy"
@@ -45,17 +30,7 @@ git ls-files -z --cached --others --exclude-standard |
     if [[ -e $file ]]; then printf '%s\0' "$file"; fi
   done |
   tar --null --files-from - --create --file - | tar --extract --file - --directory "$work/copy"
-
-"$here/stack.sh" clean
-"$here/stack.sh" up
-while IFS='=' read -r name value; do
-  case $name in
-    DATABASE_ADMIN_URL | REDIS_SESSION_URL | REDIS_CACHE_URL | PUBSUB_EMULATOR_HOST | PUBSUB_PROJECT)
-      export "$name=$value"
-      ;;
-  esac
-done <"$STACK_DIR/env"
-unset BACKOFFICE_URL BACKOFFICE_ADMIN_URL SIMULATOR_URL DATABASE_URL DATABASE_OWNER_URL
+start_private_stack
 
 part=()
 if [[ -n ${MUTANTS_SHARD:-} ]]; then part+=(--shard "$MUTANTS_SHARD"); fi

@@ -1,9 +1,8 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154 # here and repository are set by the callers
 # The stack of one target, on free ports, gone when the target ends. `source` this, then call
-# `start_private_stack <name> <fsync: on|off>`; process.sh and provide.sh come with it.
+# `claim_private_stack <name> <fsync: on|off>` and, when it is needed, `start_private_stack`;
+# process.sh and provide.sh come with it.
 
-here=${here:-$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)}
-repository=${repository:-$(cd "$here/../.." && pwd)}
 # shellcheck source=ops/dev/process.sh
 source "$here/process.sh"
 # shellcheck source=ops/dev/provide.sh
@@ -28,10 +27,10 @@ finish_private_stack() {
   "$here/stack.sh" clean 2>>"$STACK_DIR.log"
 }
 
-# Starts the claimed stack and exports where its stores are.
+# Starts the claimed stack, or the parts of it that are named, and exports where its stores are.
 start_private_stack() {
   local name value
-  "$here/stack.sh" up
+  "$here/stack.sh" up "$@"
   while IFS='=' read -r name value; do
     case $name in
       DATABASE_ADMIN_URL | REDIS_SESSION_URL | REDIS_CACHE_URL | PUBSUB_EMULATOR_HOST | PUBSUB_PROJECT)

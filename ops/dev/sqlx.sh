@@ -6,20 +6,12 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repository=$(cd "$here/../.." && pwd)
 cd "$repository"
-# shellcheck source=ops/dev/process.sh
-source "$here/process.sh"
-# shellcheck source=ops/dev/provide.sh
-source "$here/provide.sh"
+# shellcheck source=ops/dev/private_stack.sh
+source "$here/private_stack.sh"
 
-export STACK_DIR=$repository/target/sqlx-stack STACK_FSYNC=off POSTGRES_PORT=0
 unset DATABASE_URL DATABASE_OWNER_URL DATABASE_ADMIN_URL
 descriptions=$repository/target/sqlx
-trap '"$here/stack.sh" clean' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-
-require_rust
-"$here/stack.sh" clean
+claim_private_stack sqlx off
 "$here/stack.sh" up postgres
 "$here/stack.sh" migrate
 url=$(sed -n 's/^DATABASE_OWNER_URL=//p' "$STACK_DIR/env")

@@ -19,6 +19,8 @@ mod support {
     pub mod broker;
     pub mod database;
     pub mod desktop;
+    pub mod platform;
+    pub mod port;
     pub mod redis;
     pub mod service;
     pub mod wait;

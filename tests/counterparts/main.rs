@@ -11,16 +11,20 @@
 mod client;
 mod nginx_cache;
 mod pgbouncer;
+mod program;
 mod proxies;
 mod signers;
 /// What the integration tests stand on, those parts that are needed here.
 #[path = "../it/support"]
 #[expect(dead_code, reason = "the integration tests use more of it")]
 mod support {
+    pub mod alerts;
     pub mod broker;
     pub mod database;
     pub mod desktop;
     pub mod ledger;
+    pub mod platform;
+    pub mod port;
     pub mod redis;
     pub mod service;
     pub mod wait;

@@ -7,9 +7,8 @@
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::fs::{PermissionsExt, chown},
-    process::{Child, Command, Stdio},
+    process::Command,
 };
 
 use backoffice::{
@@ -20,28 +19,26 @@ use events::TenantId;
 use futures::future::join_all;
 use secrecy::ExposeSecret;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
-use tempfile::TempDir;
 
-use crate::support::{
-    database::TestDatabase,
-    ledger::{TestLedger, acknowledgment, tenant},
-    wait,
+use crate::{
+    program::Program,
+    support::{
+        database::TestDatabase,
+        ledger::{TestLedger, acknowledgment, tenant},
+        port,
+    },
 };
 
 /// Two server connections for however many clients.
 const SERVERS: usize = 2;
 
-struct Pgbouncer {
-    child: Child,
-    port: u16,
-    _directory: TempDir,
-}
+struct Pgbouncer(Program);
 
 impl Pgbouncer {
     /// In transaction mode before the test's database.
     async fn start(database: &TestDatabase) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = port::free();
         let address = database.address();
         let (host, server_port) = address.split_once(':').unwrap();
         // Every role may enter; pgbouncer connects under the name that the client gave.
@@ -65,18 +62,8 @@ impl Pgbouncer {
             chown(directory.path(), Some(nobody), None).unwrap();
             command.args(["-u", "nobody"]);
         }
-        let child = command
-            .arg("-q")
-            .arg(directory.path().join("settings"))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("pgbouncer is on the path: install the package `pgbouncer`");
-        let pgbouncer = Self { child, port, _directory: directory };
-        wait::until("pgbouncer answers", async || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-        })
-        .await;
-        pgbouncer
+        command.arg("-q").arg(directory.path().join("settings"));
+        Self(Program::start(&mut command, (port, directory), "pgbouncer").await)
     }
 
     /// Nothing prepared is kept from one transaction to the next.
@@ -85,20 +72,12 @@ impl Pgbouncer {
         let name = direct.rsplit('/').next().unwrap();
         let url = format!(
             "postgres://backoffice_app@127.0.0.1:{}/{name}?statement-cache-capacity=0",
-            self.port
+            self.0.port
         );
         let mut settings = Settings::new(url.into());
         settings.pool_max = 8;
         settings.acquire_timeout = std::time::Duration::from_secs(30);
         settings
-    }
-}
-
-impl Drop for Pgbouncer {
-    fn drop(&mut self) {
-        // Already gone when it could not start.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -3,10 +3,8 @@
 
 use std::{
     convert::Infallible,
-    fs,
-    net::{SocketAddr, TcpListener as Probe},
-    path::Path,
-    process::{Child, Command, Stdio},
+    net::Ipv4Addr,
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -17,37 +15,47 @@ use std::{
 use axum::{Router, body::Body, routing::get};
 use backoffice::http::server::{Settings, serve};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    time::{Instant, timeout},
+    time::{Instant, interval, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::support::{
-    desktop::Desktop,
-    service::{Service, World},
-    wait,
+use crate::{
+    program::Program,
+    support::{
+        alerts::raise,
+        desktop::Desktop,
+        platform::tenant,
+        port,
+        service::{Service, World},
+        wait,
+    },
 };
 
 /// Longer than a heartbeat takes to come.
 const PATIENCE: Duration = Duration::from_secs(20);
+const COMPRESSING: &str = "gzip on; gzip_proxied any; gzip_min_length 1;";
 const IN_NAMESPACE: &str = "BACKOFFICE_TEST_IN_NAMESPACE";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ss_10_nginx_and_haproxy_pass_a_stream_on_at_once() {
     let world = World::start().await;
     let service = world.service().await;
-    let proxies = [Proxy::nginx(service.address()), Proxy::haproxy(service.address())];
-    let tenant = world.simulator.tenant_ids()[0].clone();
+    let proxies = [
+        // As far as its defaults and a usual setting let it, it buffers and compresses.
+        ("nginx", Program::nginx(port::free(), service.address(), (COMPRESSING, "")).await),
+        ("haproxy", Program::haproxy(service.address()).await),
+    ];
     let mut streams = Vec::new();
     for proxy in &proxies {
-        let mut desktop = Desktop::sign_in(&world, &tenant, json!({})).await;
+        let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
         desktop.get(&service, "/bootstrap").await;
         streams.push(Stream::open(proxy, &desktop, &service).await);
         if streams.len() == proxies.len() {
-            raise(&world, &desktop).await;
+            raise(&world, &desktop, "x").await;
         }
     }
     for stream in &mut streams {
@@ -95,8 +103,7 @@ async fn vanish() {
     let route = get(async move || {
         streams.fetch_add(1, Ordering::SeqCst);
         let counted = Counted(streams);
-        let beats = tokio_stream_of_heartbeats(counted);
-        Body::from_stream(beats)
+        Body::from_stream(heartbeats(counted))
     });
     let settings = Settings { unconfirmed_timeout: Duration::from_secs(1), ..Settings::default() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -119,13 +126,14 @@ async fn vanish() {
     assert!(timeout(Duration::from_millis(1), client.read_exact(&mut [0; 4096])).await.is_err());
 }
 
-/// Thirteen bytes ten times a second: far too few to fill a buffer.
-fn tokio_stream_of_heartbeats(
+/// Thirteen bytes ten times a second, as a stream has them: far too few to fill a buffer.
+fn heartbeats(
     counted: Counted,
 ) -> impl futures::Stream<Item = Result<&'static str, Infallible>> + Send {
-    futures::stream::unfold(counted, async |counted| {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        Some((Ok(": heartbeat\n\n"), counted))
+    let beats = interval(Duration::from_millis(100));
+    futures::stream::unfold((beats, counted), async |(mut beats, counted)| {
+        beats.tick().await;
+        Some((Ok(": heartbeat\n\n"), (beats, counted)))
     })
 }
 
@@ -134,75 +142,6 @@ struct Counted(Arc<AtomicUsize>);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// A proxy in front of the service; it ends with this value.
-struct Proxy {
-    name: &'static str,
-    address: SocketAddr,
-    process: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Proxy {
-    /// Buffers and compresses as far as its defaults and a usual setting let it.
-    fn nginx(server: &str) -> Self {
-        let (folder, address) = (tempfile::tempdir().unwrap(), free_address());
-        let path = folder.path().display();
-        let settings = format!(
-            "daemon off; pid {path}/pid; error_log stderr;\n\
-             events {{}}\n\
-             http {{\n\
-               access_log off; client_body_temp_path {path}/1; proxy_temp_path {path}/2;\n\
-               fastcgi_temp_path {path}/3; uwsgi_temp_path {path}/4; scgi_temp_path {path}/5;\n\
-               gzip on; gzip_proxied any; gzip_min_length 1;\n\
-               server {{ listen {address}; location / {{ proxy_pass http://{server}; }} }}\n\
-             }}\n"
-        );
-        let file = folder.path().join("nginx.conf");
-        fs::write(&file, settings).unwrap();
-        let prefix = path.to_string();
-        let arguments = ["-e", "stderr", "-p", &prefix, "-c"];
-        Self::start("nginx", &arguments, &file, address, folder)
-    }
-
-    fn haproxy(server: &str) -> Self {
-        let (folder, address) = (tempfile::tempdir().unwrap(), free_address());
-        let settings = format!(
-            "defaults\n  mode http\n  timeout connect 5s\n  timeout client 50s\n  timeout server 50s\n\
-             frontend public\n  bind {address}\n  compression algo gzip\n  compression type text/event-stream\n\
-             \x20 default_backend service\n\
-             backend service\n  server service {server}\n"
-        );
-        let file = folder.path().join("haproxy.cfg");
-        fs::write(&file, settings).unwrap();
-        Self::start("haproxy", &["-db", "-f"], &file, address, folder)
-    }
-
-    fn start(
-        name: &'static str,
-        arguments: &[&str],
-        file: &Path,
-        address: SocketAddr,
-        folder: tempfile::TempDir,
-    ) -> Self {
-        let process = Command::new(name)
-            .args(arguments)
-            .arg(file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{name} has to be installed: {error}"));
-        Self { name, address, process, _folder: folder }
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // Already gone when it could not start.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -216,27 +155,29 @@ struct Stream {
 }
 
 impl Stream {
-    async fn open(proxy: &Proxy, desktop: &Desktop, service: &Service) -> Self {
-        let mut socket = None;
-        wait::until("the proxy listens", async || {
-            socket = TcpStream::connect(proxy.address).await.ok();
-            socket.is_some()
-        })
-        .await;
-        let mut socket = socket.unwrap();
+    async fn open(
+        (name, proxy): &(&'static str, Program),
+        desktop: &Desktop,
+        service: &Service,
+    ) -> Self {
+        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).await.unwrap();
         let request = format!(
-            "GET /bff/backoffice/v1/live HTTP/1.1\r\nhost: {}\r\naccept: text/event-stream\r\n\
+            "GET /bff/backoffice/v1/live HTTP/1.1\r\nhost: 127.0.0.1:{}\r\naccept: text/event-stream\r\n\
              accept-encoding: gzip, br\r\nauthorization: DPoP {}\r\ndpop: {}\r\nx-device-id: {}\r\n\r\n",
-            proxy.address,
+            proxy.port,
             desktop.text("accessToken"),
             desktop.proof(service, &Method::GET, "/live"),
             desktop.text("deviceId"),
         );
         let started = Instant::now();
         socket.write_all(request.as_bytes()).await.unwrap();
-        let (name, rest) = (proxy.name, String::new());
-        let mut stream =
-            Self { name, socket, head: String::new(), rest, first_byte_after: Duration::ZERO };
+        let mut stream = Self {
+            name,
+            socket,
+            head: String::new(),
+            rest: String::new(),
+            first_byte_after: Duration::ZERO,
+        };
         stream.read_until(": connected").await;
         stream.first_byte_after = started.elapsed();
         let (head, rest) = stream.rest.split_once("\r\n\r\n").unwrap();
@@ -253,22 +194,4 @@ impl Stream {
             self.rest.push_str(&String::from_utf8_lossy(&bytes[..count]));
         }
     }
-}
-
-async fn raise(world: &World, desktop: &Desktop) {
-    let event: Value = json!({
-        "producer": "notification",
-        "subject": "melmastoon.notification.alert.raised.v1",
-        "tenantId": desktop.text("tenantId"),
-        "payload": {
-            "propertyId": desktop.property(), "severity": "high", "category": "lock", "title": "x",
-        },
-    });
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = format!("{}/sim/events", world.simulator.url());
-    http.post(url).json(&event).send().await.unwrap().error_for_status().unwrap();
-}
-
-fn free_address() -> SocketAddr {
-    Probe::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

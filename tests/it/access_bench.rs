@@ -7,6 +7,7 @@ use ulid::Ulid;
 use crate::{
     access_keys::{TestKey, ath, with},
     support::{
+        platform::{simulate, tenant},
         service::{Service, World},
         wire::{Line, RawAnswer, exchange, line},
     },
@@ -100,14 +101,9 @@ impl Bench {
 
 /// Signs an operator of the first tenant in on a device with this key.
 pub async fn sign_in(world: &World, device: &TestKey, options: Value) -> Value {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let base = world.simulator.url();
-    let sight: Value =
-        http.get(format!("{base}/sim/world")).send().await.unwrap().json().await.unwrap();
-    let mut wish = json!({ "tenantId": sight["tenants"][0]["id"], "deviceJwk": device.jwk() });
+    let mut wish = json!({ "tenantId": tenant(world, 0), "deviceJwk": device.jwk() });
     wish.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
-    let answer = http.post(format!("{base}/sim/sign-in")).json(&wish).send().await.unwrap();
-    answer.error_for_status().unwrap().json().await.unwrap()
+    simulate(world, "/sim/sign-in", &wish).await
 }
 
 /// `GET path` below the base path with exactly these lines.

@@ -9,6 +9,7 @@ use crate::{
     access_bench::{BOOTSTRAP, Bench, REPLAYED, assert_refused},
     access_keys::with,
     support::{
+        alerts::{effects, path, raised},
         desktop::{Desktop, key},
         service::World,
         wire::{exchange, line},
@@ -130,19 +131,9 @@ async fn dp_rep_15_a_replay_after_a_lost_write_has_no_second_effect() {
     let world = World::start().await;
     let service = world.service_with(&[("DPOP_NONCE", "off")]).await;
     let mut desktop = desktop(&world).await;
-    let event = json!({
-        "producer": "notification",
-        "subject": "melmastoon.notification.alert.raised.v1",
-        "tenantId": desktop.text("tenantId"),
-        "payload": {
-            "propertyId": desktop.property(), "severity": "high", "category": "lock", "title": "x",
-        },
-    });
-    let event = simulate(&world, Method::POST, "/sim/events", Some(&event)).await;
-    let alert_id = event["payload"]["alertId"].as_str().unwrap().to_owned();
-    desktop.alert(&service, "raised", |alert| alert["id"] == alert_id.as_str()).await;
+    let alert_id = raised(&world, &mut desktop, &service).await;
 
-    let path = format!("/alerts/{alert_id}/acknowledge");
+    let path = path(&alert_id);
     let (key, body) = (key(), json!({}));
     let proof = desktop.proof(&service, &Method::POST, &path);
     let before = used(&world).await;
@@ -158,11 +149,7 @@ async fn dp_rep_15_a_replay_after_a_lost_write_has_no_second_effect() {
     let replayed = send().await;
 
     assert_eq!(replayed, first, "the answer of the first");
-    let effects =
-        simulate(&world, Method::GET, "/sim/upstreams/notification-service/effects", None).await;
-    let effects = effects["effects"].as_array().unwrap();
-    let of_it = effects.iter().filter(|it| it["path"].as_str().unwrap().contains(&alert_id));
-    assert_eq!(of_it.count(), 1);
+    assert_eq!(effects(&world, &alert_id).await, 1);
 }
 
 async fn desktop(world: &World) -> Desktop {
@@ -172,12 +159,4 @@ async fn desktop(world: &World) -> Desktop {
 async fn used(world: &World) -> Vec<String> {
     let keys = world.session_tier.keys().await;
     keys.into_iter().filter(|key| key.contains(":dpop:jti:")).collect()
-}
-
-async fn simulate(world: &World, method: Method, path: &str, body: Option<&Value>) -> Value {
-    let url = format!("{}{path}", world.simulator.url());
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let request = http.request(method, url);
-    let request = if let Some(body) = body { request.json(body) } else { request };
-    request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
 }

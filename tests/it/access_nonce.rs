@@ -151,7 +151,7 @@ async fn dp_non_10_14_16_a_nonce_serves_many_proofs_and_none_goes_without() {
             assert_ne!(refusal.nonce.as_deref(), Some(nonce.as_str()), "dp_non_16");
         }
     }
-    asked(enter_with(&world, &json!(nonce)).await);
+    assert_ne!(asked(enter_with(&world, &json!(nonce)).await), nonce, "dp_non_16");
 }
 
 #[tokio::test]

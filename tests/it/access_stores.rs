@@ -18,6 +18,7 @@ use crate::{
     access_keys::with,
     access_world::{Setup, World, code, failing_fetch, opening, reason, settings},
     support::{
+        port,
         redis::RedisServer,
         service::Service,
         wait,
@@ -49,16 +50,12 @@ async fn refusing(error: &'static str) -> (String, JoinSet<()>) {
     (url, tasks)
 }
 
-async fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("redis://{}", listener.local_addr().unwrap())
-}
-
 #[tokio::test]
 async fn dp_rep_13_a_store_that_cannot_say_whether_a_proof_was_used_lets_nobody_in() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent_url = format!("redis://{}", silent.local_addr().unwrap());
-    let mut servers = vec![("down", free_address().await), ("silent", silent_url)];
+    let mut servers =
+        vec![("down", format!("redis://127.0.0.1:{}", port::free())), ("silent", silent_url)];
     let mut held = Vec::new();
     for error in [
         "LOADING Redis is loading the dataset in memory",

@@ -108,11 +108,13 @@ async fn dp_at_01_02_08_09_a_header_that_is_not_exactly_an_access_tokens_is_refu
         assert_eq!(refused(&world, &token).await, INVALID, "dp_at_01 unsigned");
     }
     assert_eq!(used(&world).await, 0);
-    assert!(urls.lock().unwrap().iter().all(|url| url == "https://iam.example/jwks.json"));
 
     let full_type = with(header, "typ", json!("application/at+jwt"));
     let token = world.issuer.sign(&full_type, &claims);
     opening(world.enter(&token, &world.proof(&token)).await);
+    let urls = urls.lock().unwrap();
+    assert!(!urls.is_empty(), "keys are asked for");
+    assert!(urls.iter().all(|url| url == "https://iam.example/jwks.json"), "{urls:?}");
 }
 
 #[tokio::test]

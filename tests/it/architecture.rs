@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
 };
+
+use crate::support::sources::{self, files, root};
 
 /// What each module of `src` may name with `crate::`, and does.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -114,7 +115,7 @@ fn what_the_tables_allow_is_used() {
 fn the_vocabulary_and_the_folds_neither_wait_nor_ask_the_time_nor_roll_dice() {
     let mut impure = BTreeSet::new();
     for folder in ["events/src", "projections/src", "src/aggregates"] {
-        for path in rust_files(&root().join(folder)) {
+        for path in files(folder, "rs") {
             let code = product_code(&path);
             let banned: &[&str] = if folder.starts_with("src") {
                 &["Utc::now", "rand::", "sqlx", "redis", "tokio::"]
@@ -131,14 +132,13 @@ fn the_vocabulary_and_the_folds_neither_wait_nor_ask_the_time_nor_roll_dice() {
 
 #[test]
 fn no_file_is_longer_than_a_reader_can_hold() {
-    let too_long: Vec<String> =
-        [root().join("src"), root().join("events/src"), root().join("projections/src")]
-            .iter()
-            .flat_map(|folder| rust_files(folder))
-            .map(|path| (product_code(&path).lines().count(), path))
-            .filter(|(lines, _)| 300 < *lines)
-            .map(|(lines, path)| format!("{}: {lines} lines", path.display()))
-            .collect();
+    let too_long: Vec<String> = ["src", "events/src", "projections/src"]
+        .iter()
+        .flat_map(|folder| files(folder, "rs"))
+        .map(|path| (product_code(&path).lines().count(), path))
+        .filter(|(lines, _)| 300 < *lines)
+        .map(|(lines, path)| format!("{}: {lines} lines", path.display()))
+        .collect();
     assert!(too_long.is_empty(), "{too_long:#?}");
 }
 
@@ -156,7 +156,7 @@ fn names_crate(code: &str, name: &str) -> bool {
 /// Path, top-level module and product code of every file of `src`.
 fn sources() -> Vec<(PathBuf, String, String)> {
     let src = root().join("src");
-    rust_files(&src)
+    files("src", "rs")
         .into_iter()
         .map(|path| {
             let module = path
@@ -212,27 +212,9 @@ fn first_name(text: &str) -> Option<String> {
 
 /// A file's code before its tests, without comments.
 fn product_code(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap();
-    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    code.lines()
+    sources::product_code(path)
+        .lines()
         .map(|line| line.split("//").next().unwrap_or_default())
         .collect::<Vec<_>>()
         .join("\n")
-}
-
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }

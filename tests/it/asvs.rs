@@ -1,10 +1,8 @@
 //! The map of the security standard's requirements to tests names tests that exist.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs};
+
+use crate::support::sources::files;
 
 const MAP: &str = include_str!("../../ops/security/asvs.md");
 
@@ -47,10 +45,9 @@ fn named() -> impl Iterator<Item = &'static str> {
 }
 
 fn test_names() -> BTreeSet<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut names = BTreeSet::new();
     for folder in ["src", "tests", "events/src", "projections/src"] {
-        for file in rust_files(&root.join(folder)) {
+        for file in files(folder, "rs") {
             let text = fs::read_to_string(file).unwrap();
             for (at, _) in text.match_indices("fn ") {
                 let rest = &text[at + 3..];
@@ -59,17 +56,4 @@ fn test_names() -> BTreeSet<String> {
         }
     }
     names
-}
-
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files
 }

@@ -4,8 +4,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
 };
+
+use crate::support::sources::{files, root};
 
 const NOT_APPLICABLE_MAX: usize = 15;
 const GROUPS: [&str; 8] = ["id", "ti", "ab", "jw", "ss", "au", "se", "fz"];
@@ -28,7 +29,7 @@ fn cases() -> BTreeMap<String, Option<String>> {
 fn tested() -> BTreeMap<String, String> {
     let mut tested = BTreeMap::new();
     for folder in ["src", "tests", "events", "projections"] {
-        for file in rust_files(&root().join(folder)) {
+        for file in files(folder, "rs") {
             for line in fs::read_to_string(&file).unwrap().lines() {
                 let line = line.trim_start();
                 let line = line.strip_prefix("async ").unwrap_or(line);
@@ -57,23 +58,6 @@ fn ids(name: &str) -> Vec<String> {
         .take_while(|part| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit()))
         .map(|number| format!("{group}-{number}"))
         .collect()
-}
-
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() && !path.ends_with("target") && !path.ends_with("node_modules") {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The main job, through HTTP and Pub/Sub, with nothing mocked: an alert arrives, is acknowledged with a device-bound proof, becomes
-//! an event, and leaves again.
+//! The main job, through HTTP and Pub/Sub, with nothing mocked: an alert arrives, is acknowledged
+//! with a device-bound proof, becomes an event, and leaves again.
 
 use std::time::Duration;
 
@@ -7,11 +7,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
-    alerts::{
-        acknowledge, effects, events_of, fault, heal, raise, raised, simulate, tenant, upstream,
-    },
+    alerts::{acknowledge, calls, effects, events_of, fault, heal, raise, raised},
     desktop::{Desktop, key},
     listener::Listener,
+    platform::{revoke, tenant},
     service::World,
     wait,
 };
@@ -64,10 +63,8 @@ async fn a_comment_is_told_upstream_and_kept_but_never_published() {
     let answer = desktop.post(&service, &path, &key(), &body).await;
 
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
-    let calls = upstream(&world, "calls").await;
-    let call =
-        calls["calls"].as_array().unwrap().iter().find(|call| call["method"] == "POST").unwrap();
-    assert_eq!(call["body"]["comment"], "Ahmad is on his way");
+    let calls = calls(&world, &alert_id).await;
+    assert_eq!(calls[0]["body"]["comment"], "Ahmad is on his way");
     let message = published
         .message(|message| message["envelope"]["streamId"] == format!("ali:{alert_id}").as_str())
         .await;
@@ -179,7 +176,8 @@ async fn a_service_killed_after_an_append_loses_nothing() {
     let alert_id = raised(&world, &mut desktop, &service).await;
     let published = Listener::on(&world, "melmastoon.bff.backoffice.alert-ack").await;
 
-    // notification-service never answers, so the request is between its append and its answer when the process dies.
+    // notification-service never answers, so the request is between its append and its answer when
+    // the process dies.
     fault(&world, json!({ "hang": true })).await;
     let path = format!("/alerts/{alert_id}/acknowledge");
     let key = key();
@@ -345,10 +343,8 @@ async fn a_revoked_session_is_logged_out_at_once_everywhere() {
     let mut live = desktop.live(&first, "").await;
     assert_eq!(desktop.get(&second, "/bootstrap").await.status, StatusCode::OK);
 
-    simulate(&world, "/sim/revoke", &json!({
-        "tenantId": desktop.text("tenantId"), "operatorId": desktop.text("operatorId"), "reason": "admin",
-    }))
-    .await;
+    let operator = (desktop.text("tenantId"), desktop.text("operatorId"));
+    revoke(&world, operator, "admin").await;
 
     live.next_of("force-logout").await;
     let answer = desktop.get(&second, "/bootstrap").await;

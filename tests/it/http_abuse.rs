@@ -32,8 +32,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::support::{
-    raw::{exchange, read_to_end, status},
     wait,
+    wire::{dribble, exchange_bytes, read_to_end, status},
 };
 
 const ECHO: &str = "/bff/backoffice/v1/echo";
@@ -224,15 +224,13 @@ async fn ab_08_a_head_that_drips_in_or_speaks_http_2_ends_in_time() {
         Server::start(Settings { head_read_timeout: Duration::from_millis(300), ..quick() }).await;
     let mut dripping = server.connect().await;
     let started = Instant::now();
-    for byte in
-        b"GET /health/live HTTP/1.1\r\nhost: x\r\nx-slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-    {
-        tokio::time::sleep(Duration::from_millis(25)).await;
-        if dripping.write_all(&[*byte]).await.is_err() {
-            break;
-        }
-    }
-    let answer = read_to_end(&mut dripping).await;
+    let head = b"GET /health/live HTTP/1.1\r\nhost: x\r\nx-slow: ";
+    dripping.write_all(head).await.unwrap();
+    let (mut reading, mut writing) = dripping.split();
+    let answer = tokio::select! {
+        answer = read_to_end(&mut reading) => answer,
+        () = dribble(&mut writing, b'a') => unreachable!("it never ends"),
+    };
     assert_ne!(status(&answer), 200);
     assert!(started.elapsed() < LONG, "the bytes did not keep it alive");
     for preface in [
@@ -253,20 +251,11 @@ async fn ab_09_a_body_that_drips_in_is_given_up_with_408() {
     let mut client = server.connect().await;
     client.write_all(post("content-length: 1000\r\n", "{").as_bytes()).await.unwrap();
     let (mut reading, mut writing) = client.split();
-    let dripping = async {
-        loop {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            if writing.write_all(b" ").await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+    let answer = tokio::select! {
+        answer = read_to_end(&mut reading) => answer,
+        () = dribble(&mut writing, b' ') => unreachable!("it never ends"),
     };
-    let mut answer = vec![0; 64];
-    let read = tokio::select! {
-        read = reading.read(&mut answer) => read.unwrap(),
-        () = dripping => 0,
-    };
-    assert!(answer[..read].starts_with(b"HTTP/1.1 408"), "{:?}", &answer[..read]);
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     assert_eq!(server.reached(), 0);
     server.stop().await;
 }
@@ -315,7 +304,7 @@ async fn ab_11_of_twenty_thousand_connections_a_share_is_kept_and_accepting_goes
     assert_eq!((kept.len(), closed), (500, 19_500));
     drop(kept.split_off(100));
     wait::until("the places are free again", async || {
-        let answer = exchange(server.address, HEALTH.as_bytes()).await;
+        let answer = exchange_bytes(server.address, HEALTH.as_bytes()).await;
         status(&answer) == 200
     })
     .await;
@@ -538,7 +527,7 @@ impl Server {
     }
 
     async fn send_bytes(&self, request: &[u8]) -> String {
-        exchange(self.address, request).await
+        exchange_bytes(self.address, request).await
     }
 
     fn reached(&self) -> usize {

@@ -5,13 +5,15 @@ use std::{net::SocketAddr, time::Duration};
 use axum::{Router, routing::get};
 use backoffice::http::server::{PeerAddress, Settings, serve};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
     task::JoinHandle,
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::support::wire::{read_answer, read_to_end};
 
 const HEAD_READ: Duration = Duration::from_millis(300);
 /// By when everything a test waits for has long happened.
@@ -188,29 +190,4 @@ impl Server {
 
 fn settings() -> Settings {
     Settings { head_read_timeout: HEAD_READ, ..Settings::default() }
-}
-
-/// Until the server closes; what it sent before a reset counts as well.
-async fn read_to_end(client: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    let reading = async { while client.read_buf(&mut bytes).await.is_ok_and(|count| 0 < count) {} };
-    timeout(PATIENCE, reading).await.expect("the server closes");
-    String::from_utf8(bytes).unwrap()
-}
-
-/// One answer with its body, on a connection that stays open.
-async fn read_answer(client: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    let reading = async {
-        loop {
-            assert!(0 < client.read_buf(&mut bytes).await.unwrap(), "closed early");
-            let text = String::from_utf8(bytes.clone()).unwrap();
-            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            if body.len() == length.unwrap().parse::<usize>().unwrap() {
-                return text;
-            }
-        }
-    };
-    timeout(PATIENCE, reading).await.expect("the server answers")
 }

@@ -20,8 +20,9 @@ use sqlx::Connection;
 use tokio_util::task::TaskTracker;
 
 use crate::support::{
-    alerts::{acknowledge, calls, effects, events_of, fault, heal, path, raised, settled, tenant},
+    alerts::{acknowledge, calls, effects, events_of, fault, heal, path, raised, settled},
     desktop::{Answer, Desktop, key},
+    platform::tenant,
     proxy::Proxy,
     replica::{Press, Replica, claims, expire_leases},
     service::{Service, World},

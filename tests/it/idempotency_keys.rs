@@ -10,10 +10,9 @@ use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
 use crate::support::{
-    alerts::{
-        acknowledge, calls, effects, events_of, fault, heal, path, raise, raised, settled, tenant,
-    },
+    alerts::{acknowledge, calls, effects, events_of, fault, heal, path, raise, raised, settled},
     desktop::{Answer, Desktop, key},
+    platform::tenant,
     replica::claims,
     service::{Service, World},
 };
@@ -60,9 +59,7 @@ impl Scene {
     }
 
     async fn count(&self, table: &str) -> i64 {
-        let count = format!("select count(*) from {table}");
-        let mut connection = self.world.database.superuser().await;
-        sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&mut connection).await.unwrap()
+        self.world.database.count(table).await
     }
 }
 

@@ -15,10 +15,11 @@ use sqlx::{Connection, PgConnection};
 use ulid::Ulid;
 
 use crate::support::{
-    alerts::{acknowledge, effects, raised, settled, tenant as tenant_of},
+    alerts::{acknowledge, effects, raised, settled},
     database::TestDatabase,
     desktop::{Desktop, key},
     ledger::{TestLedger, append, claim_key, operator, response, tenant},
+    platform::tenant as tenant_of,
     replica::claims,
     service::World,
 };

@@ -18,9 +18,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
-    alerts::{acknowledge, calls, effects, events_of, fault, heal, path, raised, settled, tenant},
+    alerts::{acknowledge, calls, effects, events_of, fault, heal, path, raised, settled},
     desktop::{Answer, Desktop, key},
     ledger,
+    platform::tenant,
     replica::{Press, Replica, claims, expire_leases},
     service::{Service, World},
     wait,

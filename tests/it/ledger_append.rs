@@ -23,6 +23,7 @@ use crate::support::{
         operator, response, start_claim, stream, tenant, write,
     },
     proxy::Proxy,
+    wait,
 };
 
 type Acknowledgments = Vec<Recorded<AlertAcknowledgmentEvent>>;
@@ -607,8 +608,7 @@ async fn hold_the_head(connection: &mut PgConnection) -> sqlx::Transaction<'_, s
 
 /// Waits until an append waits for the head, then ends its backend.
 async fn terminate_append_backends(connection: &mut PgConnection) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
-    loop {
+    wait::until("an append waits for the head", async || {
         let terminated: i64 = sqlx::query_scalar(
             "select count(*) filter (where pg_terminate_backend(pid)) from pg_stat_activity \
              where datname = current_database() and usename = $1 and wait_event_type = 'Lock'",
@@ -617,10 +617,7 @@ async fn terminate_append_backends(connection: &mut PgConnection) {
         .fetch_one(&mut *connection)
         .await
         .unwrap();
-        if 0 < terminated {
-            return;
-        }
-        assert!(tokio::time::Instant::now() < deadline, "no append waits for the head");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+        0 < terminated
+    })
+    .await;
 }

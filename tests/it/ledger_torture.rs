@@ -138,6 +138,7 @@ async fn write_at_random(ledger: Ledger, seed: u64) -> Written {
             Err(AppendError::Unavailable(_)) => (),
             Err(other) => panic!("{other:?}"),
         }
+        // Now and then, so that the writers meet in ever other places.
         tokio::time::sleep(Duration::from_micros(random.random_range(0..2_000))).await;
     }
     written
@@ -160,6 +161,7 @@ async fn roll_back(append: PgConnectOptions, is_done: Arc<AtomicBool>) -> u32 {
              '{{}}', '{{}}', '{{}}')"
         );
         let called = sqlx::raw_sql(AssertSqlSafe(call)).fetch_all(&mut connection).await;
+        // For a while, with the locks held.
         tokio::time::sleep(Duration::from_micros(random.random_range(0..4_000))).await;
         match called {
             Ok(rows) => {
@@ -200,6 +202,7 @@ async fn kill(mut superuser: PgConnection, is_done: Arc<AtomicBool>) -> u32 {
                 .unwrap();
             kills += 1;
         }
+        // At any moment of what the writers do.
         tokio::time::sleep(Duration::from_millis(random.random_range(1..80))).await;
     }
     kills

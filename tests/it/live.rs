@@ -77,6 +77,11 @@ async fn ti_34_only_the_wanted_channels_properties_and_tenant_are_heard() {
     for silent in [&mut deaf, &mut nowhere] {
         assert!(timeout(Duration::from_millis(100), silent.next()).await.is_err());
     }
+    // They do listen: the first that they hear is meant for them.
+    revoke(&server, &one, Subject::Tenant, at()).await;
+    for listening in [&mut deaf, &mut nowhere] {
+        assert!(matches!(next(listening).await, LiveItem::ForceLogout { .. }));
+    }
     // Nothing goes over channels of Redis, which a pattern of another tenant could match.
     let channels = server.command(&["PUBSUB", "CHANNELS"]).await;
     assert_eq!(redis::from_redis_value::<Vec<String>>(channels).unwrap(), Vec::<String>::new());
@@ -305,6 +310,11 @@ async fn a_revocation_ends_the_streams_it_means_on_every_instance() {
         for other in [&mut colleague, &mut namesake] {
             assert!(timeout(Duration::from_millis(50), other.next()).await.is_err());
         }
+        // They go on: what they hear next is an alert.
+        for (tenant, stream) in [(&one, &mut colleague), (&other, &mut namesake)] {
+            hubs[0].publish(&[raised(tenant, 1, "p1", "a1")]).await;
+            assert_eq!(alert_of(&next(stream).await), "a1");
+        }
     }
 }
 
@@ -321,6 +331,8 @@ async fn a_suspended_tenant_loses_every_stream() {
     assert!(matches!(next(&mut first).await, LiveItem::ForceLogout { .. }));
     assert!(matches!(next(&mut second).await, LiveItem::ForceLogout { .. }));
     assert!(timeout(Duration::from_millis(50), namesake.next()).await.is_err());
+    hubs[0].publish(&[raised(&other, 1, "p1", "a1")]).await;
+    assert_eq!(alert_of(&next(&mut namesake).await), "a1");
 }
 
 #[tokio::test]
@@ -348,6 +360,7 @@ async fn a_revocation_at_any_moment_of_opening_ends_the_stream() {
         let operator = format!("usr_{device}").parse().unwrap();
         let opening = hub.subscribe(&tenant, &device, None);
         let revoking = async {
+            // The moment itself is what is tried out.
             tokio::time::sleep(Duration::from_micros(40 * n)).await;
             revoke(&server, &tenant, Subject::Operator(operator), at()).await;
         };
@@ -403,6 +416,8 @@ async fn a_poll_leaves_the_stream_of_its_device_alone() {
     hub.poll(&tenant, None, Duration::ZERO).await;
 
     assert!(timeout(Duration::from_millis(50), desktop.next()).await.is_err());
+    hub.publish(&[raised(&tenant, 1, "p1", "a1")]).await;
+    assert_eq!(alert_of(&next(&mut desktop).await), "a1");
 }
 
 #[tokio::test]

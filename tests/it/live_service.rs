@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::support::{
     desktop::{Answer, Desktop},
-    raw::{exchange, status},
     service::{Service, World},
+    wire::{exchange_bytes, status},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,7 +57,7 @@ async fn ss_06_a_cursor_is_resumed_reset_or_refused_and_nothing_else() {
         let request = format!(
             "GET /bff/backoffice/v1/live HTTP/1.1\r\nhost: x\r\nlast-event-id: {id}\r\n\r\n"
         );
-        let answer = exchange(service.address(), request.as_bytes()).await;
+        let answer = exchange_bytes(service.address(), request.as_bytes()).await;
         assert_eq!(status(&answer), 400, "{id:?}: {answer}");
     }
 
@@ -141,6 +141,7 @@ async fn ss_12_13_14_a_stream_is_for_fetch_and_says_when_to_stop_asking() {
         assert!(answer.unwrap().status().is_client_error(), "SS-14: not from the query");
     }
     let said = service.log();
+    assert!(said.contains("/live"), "requests are logged: {said}");
     assert!(!said.contains(token), "a token in a query is not logged");
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     desktop::{Answer, Desktop, key},
+    platform::{fault, heal, kept, tenant},
     service::{Service, World},
 };
 
@@ -112,13 +113,10 @@ async fn what_is_not_asked_rightly_is_not_asked_of_iam() {
 async fn without_iam_nothing_is_recorded_and_the_same_key_works_later() {
     let (world, service, mut desktop) = start().await;
     let key = key();
-    let faults = format!("{}/sim/upstreams/iam-service/faults", world.simulator.url());
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let broken = http.put(&faults).json(&json!({ "errorRate": 1.0 })).send().await.unwrap();
-    broken.error_for_status().unwrap();
+    fault(&world, "iam-service", &json!({ "errorRate": 1.0 })).await;
 
     let failed = step_up(&mut desktop, &service, &key, RIGHT).await;
-    http.delete(&faults).send().await.unwrap().error_for_status().unwrap();
+    heal(&world, "iam-service").await;
     let healed = step_up(&mut desktop, &service, &key, RIGHT).await;
 
     assert!([502, 503, 504].contains(&failed.status.as_u16()), "{}", failed.body);
@@ -155,8 +153,7 @@ async fn twenty_presses_of_one_key_at_once_make_one_attestation() {
 async fn start() -> (World, Service, Desktop) {
     let world = World::start().await;
     let service = world.service().await;
-    let tenant_id = world.simulator.tenant_ids()[0].clone();
-    let desktop = Desktop::sign_in(&world, &tenant_id, json!({})).await;
+    let desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
     (world, service, desktop)
 }
 
@@ -193,9 +190,5 @@ async fn everything_in(world: &World) -> String {
 
 /// How often iam-service was asked to confirm a factor.
 async fn attestations_asked_of_iam(world: &World) -> usize {
-    let url = format!("{}/sim/upstreams/iam-service/calls", world.simulator.url());
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let calls: Value = http.get(url).send().await.unwrap().json().await.unwrap();
-    let calls = calls["calls"].as_array().unwrap();
-    calls.iter().filter(|call| call["path"].as_str().unwrap().ends_with("/auth/step-up")).count()
+    kept(world, ("iam-service", "calls"), "/auth/step-up").await.len()
 }

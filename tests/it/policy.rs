@@ -75,12 +75,7 @@ async fn a_role_without_the_scope_reaches_no_route_that_needs_it() {
     }
     assert!(2 <= refused);
     assert_eq!(desktop.get(&service, "/bootstrap").await.status, StatusCode::OK);
-    let mut connection = world.database.superuser().await;
-    let claims: i64 = sqlx::query_scalar("select count(*) from idempotency")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
-    assert_eq!(claims, 0);
+    assert_eq!(world.database.count("idempotency").await, 0);
 }
 
 #[tokio::test]

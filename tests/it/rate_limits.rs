@@ -14,6 +14,7 @@ use crate::{
     access_world::{Setup, World as Gate, code, opening, rates, settings},
     support::{
         desktop::{Desktop, key},
+        platform::tenant,
         service::{Service, World},
         wait,
     },
@@ -208,12 +209,7 @@ async fn id_51_a_flood_of_keys_is_bounded_by_the_rate() {
     }
     let let_in = burst + per_second * (started.elapsed().as_secs() + 1);
 
-    let mut connection = world.database.superuser().await;
-    let rows: i64 = sqlx::query_scalar("select count(*) from idempotency")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
-    let rows = u64::try_from(rows).unwrap();
+    let rows = u64::try_from(world.database.count("idempotency").await).unwrap();
     assert!(answers.contains_key(&429), "{answers:?}");
     assert_eq!(Some(&rows), answers.get(&200), "a refused request leaves no row: {answers:?}");
     assert!(rows <= let_in, "{rows} rows, {let_in} at most");
@@ -232,8 +228,4 @@ async fn flood(desktop: &mut Desktop, service: &Service) -> crate::support::desk
 
 fn quota(per_second: u32, burst: u32) -> Quota {
     Quota { per_second: per_second.try_into().unwrap(), burst: burst.try_into().unwrap() }
-}
-
-fn tenant(world: &World, number: usize) -> String {
-    world.simulator.tenant_ids()[number].clone()
 }

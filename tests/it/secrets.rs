@@ -106,6 +106,11 @@ async fn se_02_a_running_service_shows_its_secrets_nowhere_and_dumps_no_memory()
         ("log", service.log()),
         ("metrics", metrics.text().await.unwrap()),
     ];
+    for ((place, text), known) in
+        places.iter().zip(["SECRETS_DIR", "serve", "/bootstrap", "bff_backoffice_request_total"])
+    {
+        assert!(text.contains(known), "what is looked through is the {place}: {text}");
+    }
     for file in fs::read_dir(world.secrets_dir()).unwrap() {
         let secret = fs::read_to_string(file.unwrap().path()).unwrap();
         for (place, text) in &places {

@@ -7,9 +7,12 @@ mod rights;
 mod sign_out;
 mod streams;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::support::service::World;
+use crate::support::{
+    platform::{self, happened, tenant},
+    service::World,
+};
 
 /// The kinds in a tenant's session ledger, in order and without their common beginning.
 async fn ledger(world: &World, tenant_id: &str) -> Vec<String> {
@@ -25,44 +28,19 @@ async fn count(world: &World, tenant_id: &str, kind: &str) -> usize {
 
 /// What iam was asked, on this path.
 async fn iam_calls(world: &World, path: &str) -> Vec<Value> {
-    let calls = upstream(world, "iam-service", "calls").await;
-    let calls = calls["calls"].as_array().unwrap().iter();
-    calls.filter(|call| call["path"].as_str().unwrap().ends_with(path)).cloned().collect()
+    platform::kept(world, ("iam-service", "calls"), path).await
 }
 
 async fn iam_effects(world: &World, path: &str) -> usize {
-    let effects = upstream(world, "iam-service", "effects").await;
-    let effects = effects["effects"].as_array().unwrap().iter();
-    effects.filter(|effect| effect["path"].as_str().unwrap().ends_with(path)).count()
-}
-
-async fn upstream(world: &World, service: &str, what: &str) -> Value {
-    let url = format!("{}/sim/upstreams/{service}/{what}", world.simulator.url());
-    http().get(url).send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
+    platform::kept(world, ("iam-service", "effects"), path).await.len()
 }
 
 async fn fault(world: &World, fault: Value) {
-    let url = format!("{}/sim/upstreams/iam-service/faults", world.simulator.url());
-    http().put(url).json(&fault).send().await.unwrap().error_for_status().unwrap();
+    platform::fault(world, "iam-service", &fault).await;
 }
 
 async fn heal(world: &World) {
-    let url = format!("{}/sim/upstreams/iam-service/faults", world.simulator.url());
-    http().delete(url).send().await.unwrap().error_for_status().unwrap();
-}
-
-/// An upstream says that something happened, and lets it happen at its own place.
-async fn happened(world: &World, tenant_id: &str, subject: &str, payload: Value) {
-    let producer = subject.split('.').nth(1).unwrap();
-    let event = json!({
-        "producer": producer, "subject": subject, "tenantId": tenant_id, "payload": payload,
-    });
-    let url = format!("{}/sim/events", world.simulator.url());
-    http().post(url).json(&event).send().await.unwrap().error_for_status().unwrap();
-}
-
-fn tenant(world: &World, number: usize) -> String {
-    world.simulator.tenant_ids()[number].clone()
+    platform::heal(world, "iam-service").await;
 }
 
 fn http() -> reqwest::Client {

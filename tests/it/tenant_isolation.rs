@@ -23,7 +23,10 @@ use events::TenantId;
 use sqlx::PgConnection;
 use ulid::Ulid;
 
-use crate::support::ledger::{acknowledged, append, claim_key, start_claim, stream, write};
+use crate::support::{
+    database::TestDatabase,
+    ledger::{TestLedger, acknowledged, append, claim_key, start_claim, stream, tenant, write},
+};
 
 /// A tenant's event, claim and key.
 async fn fill(ledger: &Ledger, tenant_id: &TenantId) {
@@ -31,6 +34,16 @@ async fn fill(ledger: &Ledger, tenant_id: &TenantId) {
     let mut filling = append(tenant_id, vec![write(&stream("a1"), 0, &[event])]);
     filling.claim = Some(start_claim(&claim_key(tenant_id, 1), Ulid(1), Duration::from_secs(30)));
     ledger.append(filling).await.unwrap();
+}
+
+/// A database in which both tenants have the same stream, claim and operator.
+async fn filled() -> (TestDatabase, TestLedger, TenantId, TenantId) {
+    let database = TestDatabase::create().await;
+    let test = TestLedger::start(database.pools());
+    let (a, b) = (tenant(1), tenant(2));
+    fill(&test.ledger, &a).await;
+    fill(&test.ledger, &b).await;
+    (database, test, a, b)
 }
 
 /// How many rows of `event`, `idempotency` and `subject_key` are there to be seen.

@@ -12,6 +12,7 @@ use crate::{
     access_world::{Setup, World as Gate, known, opening, reason, set, settings},
     support::{
         desktop::Desktop,
+        platform::tenant,
         redis::RedisServer,
         service::{Service, World},
         wait,
@@ -181,8 +182,4 @@ async fn wait_for_alarm(service: &Service) {
             .any(|line| line.starts_with("bff_backoffice_flags_good") && line.ends_with(" 0"))
     })
     .await;
-}
-
-fn tenant(world: &World, number: usize) -> String {
-    world.simulator.tenant_ids()[number].clone()
 }

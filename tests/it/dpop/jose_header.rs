@@ -65,7 +65,11 @@ async fn dp_jose_18_19_no_address_in_a_header_is_ever_called() {
     over_http::hold(&cases).await;
 
     // Whatever the service did with the address it did before it answered.
-    trap.into_std().unwrap().accept().expect_err("nobody called");
+    let trap = trap.into_std().unwrap();
+    let nobody = trap.accept().expect_err("nobody called");
+    assert_eq!(nobody.kind(), std::io::ErrorKind::WouldBlock);
+    let _caller = std::net::TcpStream::connect(trap.local_addr().unwrap()).unwrap();
+    trap.accept().expect("whoever calls is noticed");
 }
 
 #[test]

@@ -7,7 +7,6 @@ use backoffice::{
 };
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
-use sqlx::Row;
 use ulid::Ulid;
 
 use super::case::{Case, Subject};
@@ -15,6 +14,7 @@ use crate::{
     access_keys::TestKey,
     support::{
         desktop::Answer,
+        platform::{simulate, tenant},
         service::{Service, World},
     },
 };
@@ -57,7 +57,7 @@ impl Bench {
     }
 
     pub fn tenant_id(&self) -> String {
-        self.world.simulator.tenant_ids()[0].clone()
+        tenant(&self.world, 0)
     }
 
     /// A new device with a token of its own.
@@ -82,9 +82,7 @@ impl Bench {
 
     /// A sign-in as the simulated platform answers it.
     pub async fn grant(&self, wish: &Value) -> Value {
-        let url = format!("{}/sim/sign-in", self.world.simulator.url());
-        let answer = self.http.post(url).json(wish).send().await.unwrap();
-        answer.error_for_status().unwrap().json().await.unwrap()
+        simulate(&self.world, "/sim/sign-in", wish).await
     }
 
     /// Opens the device's session and gives it a nonce to use.
@@ -113,9 +111,7 @@ impl Bench {
 
     /// How many events there are in the ledger.
     pub async fn events(&self) -> i64 {
-        let mut connection = self.world.database.superuser().await;
-        let row = sqlx::query("select count(*) from event").fetch_one(&mut connection).await;
-        row.unwrap().get(0)
+        self.world.database.count("event").await
     }
 }
 

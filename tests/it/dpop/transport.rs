@@ -3,13 +3,12 @@
 use std::fmt::Write;
 
 use serde_json::json;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
 
 use super::over_http::{BASE, Bench, Device, PATH};
-use crate::access_keys::with;
+use crate::{
+    access_keys::with,
+    support::wire::{exchange_bytes, status},
+};
 
 const INVALID: &str = "MELMASTOON.AUTH.PROOF_INVALID";
 
@@ -38,16 +37,8 @@ async fn ask(bench: &Bench, device: &mut Device, lines: &[&str], claims: &[(&str
         write!(head, "{name}: {}\r\n", value.to_str().unwrap()).unwrap();
     }
     head.push_str("connection: close\r\n\r\n");
-    let address = bench.service.root_url.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut bytes = Vec::new();
-    let read =
-        tokio::time::timeout(std::time::Duration::from_secs(20), stream.read_to_end(&mut bytes));
-    read.await.expect("an answer in time").unwrap();
-    let text = String::from_utf8(bytes).unwrap();
-    let status = text.split(' ').nth(1).expect("a status").parse().unwrap();
-    Wire { status, text }
+    let text = exchange_bytes(bench.service.address(), head.as_bytes()).await;
+    Wire { status: status(&text), text }
 }
 
 async fn ready() -> (Bench, Device) {

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::{
     access_keys::with,
     access_world::{Setup, World, known, opening},
-    support::{database::TestDatabase, ledger::TestLedger, redis::RedisServer},
+    support::{database::TestDatabase, ledger::TestLedger, redis::RedisServer, service::secrets},
 };
 
 /// A gate, a ledger and a session tier of a test's own.
@@ -38,7 +38,7 @@ impl House {
                 "development".into(),
             )))
             .unwrap(),
-            secrets: Arc::new(secrets()),
+            secrets: Arc::new(Secrets::read(secrets().path()).unwrap()),
             clock: Arc::clone(&world.clock) as SharedClock,
             instance: "test".into(),
             turns: Default::default(),
@@ -165,16 +165,4 @@ async fn what_stands_beside_a_session_ends_after_it() {
     assert!(own <= Duration::from_hours(12), "{own:?}");
     assert!(own < left("by-sid:ses_1").await);
     assert!(own < left("devices").await);
-}
-
-fn secrets() -> Secrets {
-    use std::os::unix::fs::PermissionsExt;
-
-    let directory = tempfile::tempdir().unwrap();
-    for name in ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key"] {
-        let path = directory.path().join(name);
-        std::fs::write(&path, name.repeat(8)).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
-    }
-    Secrets::read(directory.path()).unwrap()
 }

@@ -2,17 +2,22 @@
 
 use std::time::{Duration, Instant};
 
+use backoffice::clock::{Clock, SystemClock};
+use chrono::TimeDelta;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::{count, happened, tenant};
 use crate::support::{
     desktop::Desktop,
+    platform::revoke,
     service::{Service, World},
     wait,
 };
 
 const REVOKED: &str = "MELMASTOON.AUTH.SESSION_REVOKED";
+/// From when on every revocation was fenced, in Unix milliseconds.
+const FENCED_SINCE: &str = "g:fences:since";
 /// The platform's bound.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -26,12 +31,8 @@ async fn twenty_revocations_reach_the_streams_of_two_instances_in_time_and_the_l
         let mut desktop = Desktop::sign_in(&world, &tenant_id, json!({})).await;
         let (here, there) = (&instances[number % 2], &instances[(number + 1) % 2]);
         let mut live = desktop.live(here, "").await;
-        let revoke = json!({
-            "tenantId": tenant_id, "operatorId": desktop.text("operatorId"), "reason": "admin",
-        });
-        let url = format!("{}/sim/revoke", world.simulator.url());
         let revoked_at = Instant::now();
-        super::http().post(url).json(&revoke).send().await.unwrap().error_for_status().unwrap();
+        revoke(&world, (&tenant_id, desktop.text("operatorId")), "admin").await;
 
         assert_eq!(live.next_of("force-logout").await["reason"], "admin");
         took.push(revoked_at.elapsed());
@@ -154,23 +155,21 @@ async fn while_iam_is_away_sessions_open_as_long_as_its_revocations_are_heard() 
     let world = World::start().await;
     let service = world.service().await;
     // Until it has been noted that revocations are fenced, nobody but iam can vouch.
-    wait::until("fencing is noted", async || {
-        world.session_tier.keys().await.iter().any(|key| key == "g:fences:since")
-    })
-    .await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
+    let is_noted = async || world.session_tier.keys().await.iter().any(|key| key == FENCED_SINCE);
+    wait::until("fencing is noted", is_noted).await;
+    // Revocations have been fenced for a minute, and a token was issued in the middle of it.
+    let now = SystemClock.now();
+    let since = (now - TimeDelta::minutes(1)).timestamp_millis().to_string();
+    world.session_tier.command(&["SET", FENCED_SINCE, &since]).await;
+    let issued_at = (now - TimeDelta::seconds(30)).timestamp();
+    let options = json!({ "claims": { "iat": issued_at } });
+    let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), options).await;
     super::fault(&world, json!({ "status": 503 })).await;
 
     let heard = desktop.get(&service, "/session").await;
-    // With the fences lost, a revocation from before may be lost with them. Tokens tell the time of
-    // their issue in whole seconds.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // With the fences lost, a revocation from before may be lost with them.
     world.session_tier.command(&["FLUSHALL"]).await;
-    wait::until("fencing is noted anew", async || {
-        world.session_tier.keys().await.iter().any(|key| key == "g:fences:since")
-    })
-    .await;
+    wait::until("fencing is noted anew", is_noted).await;
     let unsure = desktop.get(&service, "/session").await;
 
     assert_eq!(heard.status, StatusCode::OK, "{}", heard.body);

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use backoffice::clock::{Clock, SystemClock};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::{happened, tenant};
 use crate::support::{
+    alerts,
     desktop::{Answer, Desktop, key},
     service::{Service, World},
     wait,
@@ -47,22 +49,17 @@ async fn ti_39_whoever_was_no_member_is_one_within_ten_seconds_of_becoming_it() 
     let world = World::start().await;
     let service = world.service().await;
     let tenant_id = tenant(&world, 0);
-    let mut desktop = Desktop::sign_in(&world, &tenant_id, json!({})).await;
-    let who = json!({ "operatorId": desktop.text("operatorId") });
-    // Nobody has asked for the membership yet, so that its absence is what is remembered.
-    happened(&world, &tenant_id, "melmastoon.tenant.membership.removed.v1", who).await;
-    wait::until("no member", async || {
-        desktop.get(&service, "/session").await.status != StatusCode::OK
-    })
-    .await;
+    // Its token names an operator whom tenant-service does not know.
+    let stranger = json!({ "claims": { "sub": "usr_stranger" } });
+    let mut desktop = Desktop::sign_in(&world, &tenant_id, stranger).await;
+    let refused = desktop.get(&service, "/session").await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.body);
 
-    let same = json!({
-        "deviceId": desktop.text("deviceId"), "operatorId": desktop.text("operatorId"),
-    });
-    // The revocation's fence ends tokens up to its time, in whole seconds.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let mut desktop = Desktop::sign_in(&world, &tenant_id, same).await;
+    let member = json!({ "operatorId": "usr_stranger", "deviceId": desktop.text("deviceId") });
+    let mut desktop = Desktop::sign_in(&world, &tenant_id, member).await;
     let member_at = Instant::now();
+    let remembered = desktop.get(&service, "/session").await;
+    assert_eq!(remembered.status, StatusCode::FORBIDDEN, "the absence was not remembered");
 
     wait::until("a member", async || {
         desktop.get(&service, "/session").await.status == StatusCode::OK
@@ -128,11 +125,12 @@ async fn refused_after(
     })
     .await;
     let old = desktop.post(service, path, key, &json!({})).await;
+    // The revocation's fence ends tokens up to its time, in whole seconds; this one is of the next.
     let same = json!({
-        "deviceId": desktop.text("deviceId"), "operatorId": desktop.text("operatorId"),
+        "deviceId": desktop.text("deviceId"),
+        "operatorId": desktop.text("operatorId"),
+        "claims": { "iat": SystemClock.now().timestamp() + 1 },
     });
-    // The revocation's fence ends tokens up to its time, in whole seconds.
-    tokio::time::sleep(Duration::from_secs(1)).await;
     let mut anew = Desktop::sign_in(world, &tenant_id, same).await;
     let new = anew.post(service, path, key, &json!({})).await;
 
@@ -173,9 +171,8 @@ async fn acknowledged(
     service: &Service,
     desktop: &mut Desktop,
 ) -> (String, String, Answer) {
-    let alert_id = raise(world, desktop, desktop.property()).await;
-    desktop.alert(service, "raised", |alert| alert["id"] == alert_id.as_str()).await;
-    let (path, key) = (format!("/alerts/{alert_id}/acknowledge"), key());
+    let alert_id = alerts::raised(world, desktop, service).await;
+    let (path, key) = (alerts::path(&alert_id), key());
     let first = desktop.post(service, &path, &key, &json!({})).await;
     assert_eq!(first.status, StatusCode::OK, "{}", first.body);
     (path, key, first)
@@ -196,16 +193,7 @@ async fn becomes(world: &World, desktop: &Desktop, mut membership: Value) {
 }
 
 async fn raise(world: &World, desktop: &Desktop, property_id: &str) -> String {
-    let event = json!({
-        "producer": "notification",
-        "subject": "melmastoon.notification.alert.raised.v1",
-        "tenantId": desktop.text("tenantId"),
-        "payload": { "propertyId": property_id, "severity": "high", "title": "Raised" },
-    });
-    let url = format!("{}/sim/events", world.simulator.url());
-    let answer = super::http().post(url).json(&event).send().await.unwrap();
-    let raised: Value = answer.error_for_status().unwrap().json().await.unwrap();
-    text(&raised["payload"]["alertId"])
+    alerts::raise_at(world, (desktop.text("tenantId"), property_id), "Raised").await
 }
 
 fn text(value: &Value) -> String {

@@ -1,13 +1,16 @@
 //! Alerts from beginning to end: raised upstream, acknowledged by a desktop, and what became of it.
 
-use reqwest::Response;
 use serde_json::{Value, json};
 
 use super::{
     desktop::{Answer, Desktop},
+    platform,
     service::{Service, World},
     wait,
 };
+
+const RAISED: &str = "melmastoon.notification.alert.raised.v1";
+const UPSTREAM: &str = "notification-service";
 
 /// Raises an alert upstream and waits until it is in the inbox.
 pub async fn raised(world: &World, desktop: &mut Desktop, service: &Service) -> String {
@@ -27,15 +30,10 @@ pub async fn raise_at(
     (tenant_id, property_id): (&str, &str),
     title: &str,
 ) -> String {
-    let event = json!({
-        "producer": "notification",
-        "subject": "melmastoon.notification.alert.raised.v1",
-        "tenantId": tenant_id,
-        "payload": {
-            "propertyId": property_id, "severity": "high", "category": "lock", "title": title,
-        },
+    let payload = json!({
+        "propertyId": property_id, "severity": "high", "category": "lock", "title": title,
     });
-    let event = simulate(world, "/sim/events", &event).await;
+    let event = platform::happened(world, tenant_id, RAISED, payload).await;
     event["payload"]["alertId"].as_str().unwrap().to_owned()
 }
 
@@ -53,12 +51,13 @@ pub fn path(alert_id: &str) -> String {
     format!("/alerts/{alert_id}/acknowledge")
 }
 
+fn upstream_path(alert_id: &str) -> String {
+    format!("/api/v1{}", path(alert_id))
+}
+
 /// How often notification-service acknowledged the alert.
 pub async fn effects(world: &World, alert_id: &str) -> usize {
-    let effects = upstream(world, "effects").await;
-    let path = format!("/api/v1/alerts/{alert_id}/acknowledge");
-    let effects = effects["effects"].as_array().unwrap();
-    effects.iter().filter(|effect| effect["path"].as_str().unwrap().ends_with(&path)).count()
+    platform::kept(world, (UPSTREAM, "effects"), &upstream_path(alert_id)).await.len()
 }
 
 /// Waits until notification-service has acknowledged the alert, once, and the ledger knows.
@@ -71,10 +70,7 @@ pub async fn settled(world: &World, alert_id: &str) {
 
 /// The acknowledgments that reached notification-service, answered or not.
 pub async fn calls(world: &World, alert_id: &str) -> Vec<Value> {
-    let path = format!("/api/v1/alerts/{alert_id}/acknowledge");
-    let calls = upstream(world, "calls").await;
-    let calls = calls["calls"].as_array().unwrap().iter();
-    calls.filter(|call| call["path"].as_str().unwrap().ends_with(&path)).cloned().collect()
+    platform::kept(world, (UPSTREAM, "calls"), &upstream_path(alert_id)).await
 }
 
 /// The kinds of the alert's stream, without their common beginning.
@@ -87,38 +83,10 @@ pub async fn events_of(world: &World, alert_id: &str) -> Vec<String> {
 
 /// Lets notification-service go wrong.
 pub async fn fault(world: &World, fault: Value) {
-    checked(http().put(faults(world)).json(&fault).send().await.unwrap());
+    platform::fault(world, UPSTREAM, &fault).await;
 }
 
 /// Lets notification-service be well again.
 pub async fn heal(world: &World) {
-    checked(http().delete(faults(world)).send().await.unwrap());
-}
-
-fn faults(world: &World) -> String {
-    format!("{}/sim/upstreams/notification-service/faults", world.simulator.url())
-}
-
-/// What notification-service keeps of its past.
-pub async fn upstream(world: &World, what: &str) -> Value {
-    let url = format!("{}/sim/upstreams/notification-service/{what}", world.simulator.url());
-    checked(http().get(url).send().await.unwrap()).json().await.unwrap()
-}
-
-/// Lets something happen on the simulated platform.
-pub async fn simulate(world: &World, path: &str, body: &Value) -> Value {
-    let url = format!("{}{path}", world.simulator.url());
-    checked(http().post(url).json(body).send().await.unwrap()).json().await.unwrap()
-}
-
-fn http() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
-}
-
-fn checked(answer: Response) -> Response {
-    answer.error_for_status().unwrap()
-}
-
-pub fn tenant(world: &World, number: usize) -> String {
-    world.simulator.tenant_ids()[number].clone()
+    platform::heal(world, UPSTREAM).await;
 }

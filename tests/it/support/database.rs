@@ -98,6 +98,13 @@ impl TestDatabase {
         let options = self.admin.clone().database(&self.name);
         options.connect().await.expect("the superuser may connect")
     }
+
+    /// How many rows a table has, of whatever tenant.
+    pub async fn count(&self, table: &str) -> i64 {
+        let count = AssertSqlSafe(format!("select count(*) from {table}"));
+        let mut connection = self.superuser().await;
+        sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("a table's name")
+    }
 }
 
 impl Drop for TestDatabase {

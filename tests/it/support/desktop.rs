@@ -14,14 +14,19 @@ use reqwest::{Method, Response, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use ulid::Ulid;
 
-use super::service::{Service, World};
+use super::{
+    platform::simulate,
+    service::{Service, World},
+    wait,
+};
 
 pub struct Desktop {
     http: reqwest::Client,
     key: DeviceKey,
     /// What the sign-in answered.
     pub grant: Value,
-    nonce: Option<String>,
+    /// The last one the service gave.
+    pub nonce: Option<String>,
     /// Sent as `X-Min-Position` with every request.
     pub min_position: Option<String>,
 }
@@ -48,13 +53,7 @@ impl Desktop {
         let key = DeviceKey::generate();
         let mut wish = json!({ "tenantId": tenant_id, "deviceJwk": key.public_jwk() });
         wish.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
-        let answer = http
-            .post(format!("{}/sim/sign-in", world.simulator.url()))
-            .json(&wish)
-            .send()
-            .await
-            .unwrap();
-        let grant: Value = answer.error_for_status().unwrap().json().await.unwrap();
+        let grant = simulate(world, "/sim/sign-in", &wish).await;
         Self { http, key, grant, nonce: None, min_position: None }
     }
 
@@ -180,7 +179,7 @@ impl Desktop {
     }
 
     /// A request of this operator on this device.
-    fn signed(
+    pub fn signed(
         &self,
         service: &Service,
         method: Method,
@@ -290,17 +289,16 @@ impl Desktop {
         what: &str,
         condition: impl Fn(&Value) -> bool,
     ) -> Value {
-        let started = std::time::Instant::now();
-        loop {
+        let mut found = None;
+        wait::until(&format!("an alert {what}"), async || {
             let answer = self.get(service, "/alerts?limit=100").await;
             assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
             let items = answer.body["items"].as_array().unwrap();
-            if let Some(alert) = items.iter().find(|alert| condition(alert)) {
-                return alert.clone();
-            }
-            assert!(started.elapsed() < Duration::from_secs(20), "no alert {what}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+            found = items.iter().find(|alert| condition(alert)).cloned();
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
     }
 }
 

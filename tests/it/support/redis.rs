@@ -1,13 +1,11 @@
 //! A Redis server of a test's own, which it may flush, freeze, kill and start again.
 
-use std::{
-    net::TcpListener,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::process::{Child, Command, Stdio};
 
 use backoffice::views::Redis;
 use tempfile::TempDir;
+
+use super::{port, wait};
 
 /// A running server; it ends with this value.
 pub struct RedisServer {
@@ -20,7 +18,7 @@ impl RedisServer {
     /// Needs `redis-server` or `valkey-server` on the path.
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory can be made");
-        let port = free_port();
+        let port = port::free();
         let mut server = Self { directory, port, process: None };
         server.start_again().await;
         server
@@ -50,11 +48,8 @@ impl RedisServer {
             })
             .expect("redis-server or valkey-server is on the path");
         self.process = Some(child);
-        let give_up_at = Instant::now() + Duration::from_secs(20);
-        while Redis::connect(&self.url()).await.is_err() {
-            assert!(Instant::now() < give_up_at, "the server does not start");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let url = self.url();
+        wait::until("the server answers", async || Redis::connect(&url).await.is_ok()).await;
     }
 
     /// As `kill -9` does.
@@ -98,9 +93,4 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("a bound socket has an address").port()
 }

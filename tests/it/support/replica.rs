@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use ulid::Ulid;
 
-use super::{alerts, service::World};
+use super::{alerts, platform, service::World};
 use crate::access_world;
 
 /// What commands work with; its sequencer ends with it.
@@ -134,8 +134,7 @@ async fn actor(world: &World) -> Actor {
     let pending = access_world::opening(gate.enter_anew().await);
     let session = gate.open(&pending).await;
     let mut caller = pending.into_caller(&session);
-    let known = reqwest::get(format!("{}/sim/world", world.simulator.url())).await.unwrap();
-    let known: serde_json::Value = known.json().await.unwrap();
+    let known = platform::look(world, "/sim/world").await;
     let tenant = &known["tenants"][0];
     caller.tenant_id = tenant["id"].as_str().unwrap().parse().unwrap();
     caller.device_id = format!("dev_{}", Ulid::generate()).parse().unwrap();

@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
-    net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, Command, Stdio},
@@ -15,7 +14,7 @@ use platform::Simulator;
 use secrecy::ExposeSecret;
 use ulid::Ulid;
 
-use super::{broker::emulator, database::TestDatabase, redis::RedisServer, wait};
+use super::{broker::emulator, database::TestDatabase, port, redis::RedisServer, wait};
 
 /// Stores, broker project and simulated platform of one test; nothing is shared with another test.
 pub struct World {
@@ -112,7 +111,7 @@ impl World {
 
     /// Starts an instance otherwise, for example with its log in a file (`Command::stderr`).
     pub async fn service_changed(&self, change: impl FnOnce(&mut Command)) -> Service {
-        let (port, admin_port) = (free_port(), free_port());
+        let (port, admin_port) = (port::free(), port::free());
         let root_url = format!("http://127.0.0.1:{port}");
         let started = Instant::now();
         let mut command = self.command();
@@ -242,10 +241,6 @@ fn keep(output: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>) {
             lines.lock().unwrap().push(line);
         }
     });
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// A folder with secrets of its own.

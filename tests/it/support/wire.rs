@@ -1,13 +1,18 @@
 //! HTTP/1.1 as bytes, for what no client library would send.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    time::timeout,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpStream, ToSocketAddrs},
+    time::{interval, timeout},
 };
+
+/// By when everything a test waits for has long happened.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two bytes of a client that dribbles.
+const DRIP: Duration = Duration::from_millis(20);
 
 /// A header line: name and value as they go over the wire.
 pub type Line = (String, Vec<u8>);
@@ -40,10 +45,69 @@ pub async fn exchange(url: &str, target: &str, lines: &[Line], body: &[u8]) -> R
     request.extend(body);
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(&request).await.unwrap();
-    let mut answer = Vec::new();
-    let read = timeout(Duration::from_secs(20), stream.read_to_end(&mut answer));
-    read.await.expect("an answer within twenty seconds").unwrap();
+    let (answer, end) = read_all(&mut stream).await;
+    end.unwrap();
     RawAnswer::read(&answer)
+}
+
+/// Sends `request` as it is and reads until the server closes; what it sent before a reset counts.
+pub async fn exchange_bytes(address: impl ToSocketAddrs, request: &[u8]) -> String {
+    let mut client = TcpStream::connect(address).await.unwrap();
+    // The server may answer and close before it has read all of it.
+    let _ = client.write_all(request).await;
+    read_to_end(&mut client).await
+}
+
+/// Until the server closes; what it sent before a reset counts as well.
+pub async fn read_to_end(client: &mut (impl AsyncRead + Unpin)) -> String {
+    let (bytes, _) = read_all(client).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// One answer with its body, on a connection that stays open.
+pub async fn read_answer(client: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let reading = async {
+        loop {
+            assert!(0 < client.read_buf(&mut bytes).await.unwrap(), "closed early");
+            let text = String::from_utf8(bytes.clone()).unwrap();
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() == length.unwrap().parse::<usize>().unwrap() {
+                return text;
+            }
+        }
+    };
+    timeout(PATIENCE, reading).await.expect("the server answers")
+}
+
+/// Sends one byte after the other, for ever. The pause between them is what is tried out: a server
+/// that starts its clock anew with each byte would wait for ever, too.
+pub async fn dribble(client: &mut (impl AsyncWrite + Unpin), byte: u8) {
+    let mut ticks = interval(DRIP);
+    loop {
+        ticks.tick().await;
+        if client.write_all(&[byte]).await.is_err() {
+            // The server has closed; what it said is for the reader.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The status of the first answer; 0 when the connection was closed without one.
+pub fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default()
+}
+
+/// What came, and how it ended.
+async fn read_all(client: &mut (impl AsyncRead + Unpin)) -> (Vec<u8>, io::Result<()>) {
+    let mut bytes = Vec::new();
+    let reading = async {
+        while 0 < client.read_buf(&mut bytes).await? {}
+        Ok(())
+    };
+    let end = timeout(PATIENCE, reading).await.expect("the server closes");
+    (bytes, end)
 }
 
 impl RawAnswer {

@@ -20,7 +20,9 @@ use ulid::Ulid;
 
 use super::client::{Answer, Client, Wish, raise, until_listed};
 use crate::support::{
+    desktop::key as new_key,
     listener::Listener,
+    platform::happened,
     redis::RedisServer,
     service::{Service, World},
     wait,
@@ -335,13 +337,10 @@ async fn listen(service: &Service, client: &mut Client) -> Stream {
 async fn hear_everything(world: &World, sides: &[Arc<Side>], streams: &[Stream]) {
     for (index, side) in sides.iter().enumerate() {
         let last = format!("alr_last_{}", side.ids[1]);
-        let event = json!({
-            "producer": "notification",
-            "subject": "melmastoon.notification.alert.raised.v1",
-            "tenantId": side.ids[0],
-            "payload": { "alertId": last, "propertyId": side.ids.last().unwrap(), "title": "last" },
-        });
-        super::client::simulate(world, "/sim/events", &event).await;
+        let property = side.ids.last().unwrap();
+        let payload = json!({ "alertId": last, "propertyId": property, "title": "last" });
+        let subject = "melmastoon.notification.alert.raised.v1";
+        happened(world, &side.ids[0], subject, payload).await;
         wait::until("the stream has the last alert", async || {
             streams[index].text.lock().unwrap().contains(&last)
         })
@@ -450,10 +449,6 @@ async fn search_messages(
             }
         }
     }
-}
-
-fn new_key() -> String {
-    Ulid::generate().to_string()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a long run is asked for by the environment")]

@@ -1,19 +1,25 @@
 //! A desktop of one tenant that can be told to misbehave: any method, any header, any body.
 
-use backoffice::{
-    clock::{Clock, SystemClock},
-    desktop::proof::{DeviceKey, ProofTarget},
-};
+use std::ops::Deref;
+
 use reqwest::{Method, Response, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 
-use crate::support::service::{Service, World};
+use crate::support::{
+    desktop::Desktop,
+    platform::happened,
+    service::{Service, World},
+    wait,
+};
 
-pub struct Client {
-    http: reqwest::Client,
-    key: DeviceKey,
-    pub grant: Value,
-    nonce: Option<String>,
+pub struct Client(Desktop);
+
+impl Deref for Client {
+    type Target = Desktop;
+
+    fn deref(&self) -> &Desktop {
+        &self.0
+    }
 }
 
 /// A request as a test writes it.
@@ -56,26 +62,11 @@ impl Wish {
 }
 
 impl Client {
-    /// Signs in at the simulated platform with `options` beside the tenant.
+    /// Signs in for an hour, with `options` beside the tenant.
     pub async fn sign_in(world: &World, tenant_id: &str, options: &Value) -> Self {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let key = DeviceKey::generate();
-        let mut wish = json!({
-            "tenantId": tenant_id, "deviceJwk": key.public_jwk(), "ttlSeconds": 3600,
-        });
+        let mut wish = json!({ "ttlSeconds": 3600 });
         wish.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
-        let url = format!("{}/sim/sign-in", world.simulator.url());
-        let answer = http.post(url).json(&wish).send().await.unwrap();
-        let grant = answer.error_for_status().unwrap().json().await.unwrap();
-        Self { http, key, grant, nonce: None }
-    }
-
-    pub fn text(&self, member: &str) -> &str {
-        self.grant[member].as_str().unwrap()
-    }
-
-    pub fn property(&self) -> &str {
-        self.grant["propertyIds"][0].as_str().unwrap()
+        Self(Desktop::sign_in(world, tenant_id, wish).await)
     }
 
     pub async fn ask(&mut self, service: &Service, wish: &Wish) -> Answer {
@@ -93,7 +84,7 @@ impl Client {
             let nonce = answer.headers().get("dpop-nonce").map(|nonce| nonce.to_str().unwrap());
             let Some(nonce) = nonce else { return answer };
             let is_new = self.nonce.as_deref() != Some(nonce);
-            self.nonce = Some(nonce.to_owned());
+            self.0.nonce = Some(nonce.to_owned());
             if answer.status() != StatusCode::UNAUTHORIZED || !is_new {
                 return answer;
             }
@@ -102,32 +93,14 @@ impl Client {
     }
 
     async fn send_once(&self, service: &Service, wish: &Wish) -> Response {
-        let url = format!("{}{}", service.url, wish.path);
-        let token = self.text("accessToken");
-        let proof = self.key.proof(
-            &ProofTarget {
-                method: &wish.method,
-                url: &url.parse().unwrap(),
-                access_token: Some(token),
-                nonce: self.nonce.as_deref(),
-            },
-            SystemClock.now(),
-        );
+        let proof = self.proof(service, &wish.method, &wish.path);
         let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("authorization", format!("DPoP {token}")),
-            ("dpop", proof),
-            ("x-device-id", self.text("deviceId").to_owned()),
-            ("x-app-version", "1.4.2".to_owned()),
-            ("x-app-platform", "linux".to_owned()),
-            ("x-network-mode", "good".to_owned()),
-        ] {
-            headers.insert(name, value.parse().unwrap());
-        }
         for (name, value) in &wish.headers {
             headers.insert(*name, value.parse().unwrap());
         }
-        let mut request = self.http.request(wish.method.clone(), url).headers(headers);
+        let request = self.signed(service, wish.method.clone(), &wish.path, &proof);
+        // In the place of what a desktop sends.
+        let mut request = request.headers(headers);
         if let Some(body) = &wish.body {
             request = request.json(body);
         }
@@ -137,30 +110,17 @@ impl Client {
 
 /// An upstream service raises an alert with this id in the client's first property.
 pub async fn raise(world: &World, client: &Client, alert_id: &str, title: &str) {
-    let event = json!({
-        "producer": "notification",
-        "subject": "melmastoon.notification.alert.raised.v1",
-        "tenantId": client.text("tenantId"),
-        "payload": {
-            "alertId": alert_id, "propertyId": client.property(), "severity": "high",
-            "category": "lock", "title": title, "body": format!("{title}, in detail"),
-        },
+    let payload = json!({
+        "alertId": alert_id, "propertyId": client.property(), "severity": "high",
+        "category": "lock", "title": title, "body": format!("{title}, in detail"),
     });
-    simulate(world, "/sim/events", &event).await;
-}
-
-pub async fn simulate(world: &World, path: &str, body: &Value) -> Value {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = format!("{}{path}", world.simulator.url());
-    let answer = http.post(url).json(body).send().await.unwrap();
-    answer.error_for_status().unwrap().json().await.unwrap()
+    let subject = "melmastoon.notification.alert.raised.v1";
+    happened(world, client.text("tenantId"), subject, payload).await;
 }
 
 /// Waits until the alert is in the client's inbox.
 pub async fn until_listed(service: &Service, client: &mut Client, alert_id: &str) {
-    let client = tokio::sync::Mutex::new(client);
-    crate::support::wait::until("the alert is listed", async || {
-        let mut client = client.lock().await;
+    wait::until("the alert is listed", async || {
         let page = client.ask(service, &Wish::get("/alerts?limit=100")).await;
         page.body["items"]
             .as_array()

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
-use ulid::Ulid;
+use serde_json::json;
 
-use super::client::{Answer, Client, Wish, raise, simulate, until_listed};
+use super::client::{Answer, Client, Wish, raise, until_listed};
 use crate::support::{
+    alerts::effects,
+    desktop::key,
+    platform::simulate,
     service::{Service, World},
     wait,
 };
@@ -51,10 +53,6 @@ impl Pair {
     async fn as_b(&mut self, wish: &Wish) -> Answer {
         self.b.ask(&self.service, wish).await
     }
-}
-
-fn key() -> String {
-    Ulid::generate().to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -346,16 +344,6 @@ async fn events_of(world: &World, alert_id: &str) -> i64 {
     .unwrap()
 }
 
-/// How often notification-service acknowledged an alert of this id.
-async fn effects(world: &World, alert_id: &str) -> usize {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = format!("{}/sim/upstreams/notification-service/effects", world.simulator.url());
-    let effects: Value = http.get(url).send().await.unwrap().json().await.unwrap();
-    let path = format!("/api/v1/alerts/{alert_id}/acknowledge");
-    let effects = effects["effects"].as_array().unwrap();
-    effects.iter().filter(|effect| effect["path"].as_str().unwrap().ends_with(&path)).count()
-}
-
 /// A noisy neighbour's broken messages, here because they come over the same platform.
 #[tokio::test(flavor = "multi_thread")]
 async fn ti_45_broken_messages_of_one_tenant_hold_up_no_other() {
@@ -376,15 +364,10 @@ async fn ti_45_broken_messages_of_one_tenant_hold_up_no_other() {
         });
         simulate(&pair.world, "/sim/events", &event).await;
     }
-    let mut superuser = pair.world.database.superuser().await;
     raise(&pair.world, &pair.a, "alr_after", "after the poison").await;
     until_listed(&pair.service, &mut pair.a, "alr_after").await;
     wait::until("the poison is set aside", async || {
-        let count: i64 = sqlx::query_scalar("select count(*) from inbox_dead_letter")
-            .fetch_one(&mut superuser)
-            .await
-            .unwrap();
-        count >= 3
+        pair.world.database.count("inbox_dead_letter").await >= 3
     })
     .await;
     // And the tenant itself goes on.

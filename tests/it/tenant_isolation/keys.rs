@@ -1,18 +1,24 @@
 //! Keys in Redis and keys of sealing: a tenant's own, by construction.
 
-use std::{fs, path::PathBuf};
+use std::collections::BTreeSet;
 
 use backoffice::{
     access::nonce::Nonces,
     http::seal::{Purpose, Seal},
     live::{Cursor, CursorKeys},
+    secrets::Secrets,
     views::TenantKey,
 };
 use chrono::DateTime;
 use events::TenantId;
 use proptest::prelude::*;
 use secrecy::SecretString;
-use ulid::Ulid;
+
+use crate::support::{
+    ledger::tenant,
+    service::secrets,
+    sources::{files, product_code, root},
+};
 
 /// Where the first words of Redis keys may stand in the code.
 const BUILDERS: [&str; 8] = [
@@ -72,26 +78,14 @@ fn ti_32_colons_globs_and_braces_are_refused() {
 
 #[test]
 fn ti_31_keys_are_made_by_their_builders_only() {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let mut folders = vec![root.join("src")];
-    let mut strayed = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = fs::read_to_string(&path).unwrap();
-            let text = text.split("#[cfg(test)]").next().unwrap();
-            let builds = text.contains("\"g:") || text.contains("\"{{{tenant_id}}}:");
-            let relative = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
-            if builds && !BUILDERS.contains(&relative.as_str()) {
-                strayed.push(relative);
-            }
+    let mut builders = BTreeSet::new();
+    for path in files("src", "rs") {
+        let text = product_code(&path);
+        if text.contains("\"g:") || text.contains("\"{{{tenant_id}}}:") {
+            builders.insert(path.strip_prefix(root()).unwrap().to_string_lossy().into_owned());
         }
     }
-    assert_eq!(strayed, Vec::<String>::new(), "use views::TenantKey");
+    assert_eq!(builders, BTreeSet::from(BUILDERS.map(str::to_owned)), "use views::TenantKey");
 }
 
 #[test]
@@ -121,24 +115,14 @@ fn ti_06_48_what_is_sealed_for_one_tenant_does_not_open_for_another() {
 /// One operator, device, key, route and body in two tenants: two requests.
 #[test]
 fn ti_48_a_fingerprint_of_one_tenant_is_not_one_of_another() {
-    let directory = tempfile::tempdir().unwrap();
-    for name in ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key"] {
-        let path = directory.path().join(name);
-        fs::write(&path, "s".repeat(40)).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o400);
-        fs::set_permissions(&path, mode).unwrap();
-    }
-    let secrets = backoffice::secrets::Secrets::read(directory.path()).unwrap();
+    let directory = secrets();
+    let secrets = Secrets::read(directory.path()).unwrap();
     let of = |tenant: &TenantId| {
         let parts: [&[u8]; 3] = [tenant.as_str().as_bytes(), b"dev_1", b"usr_1"];
         secrets.peppered("idempotency-fingerprint", &parts)
     };
     assert_eq!(of(&tenant(1)), of(&tenant(1)));
     assert_ne!(of(&tenant(1)), of(&tenant(2)));
-}
-
-fn tenant(number: u128) -> TenantId {
-    format!("tnt_{}", Ulid(number)).parse().unwrap()
 }
 
 fn secret(letter: char) -> SecretString {

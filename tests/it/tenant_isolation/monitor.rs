@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use ulid::Ulid;
 
-use super::client::{Client, Wish, raise, simulate, until_listed};
-use crate::support::{redis::RedisServer, service::World, wait};
+use super::client::{Client, Wish, raise, until_listed};
+use crate::support::{platform::revoke, redis::RedisServer, service::World, wait};
 
 /// The keys that belong to no tenant, whole or up to an id that follows.
 const GLOBAL: [&str; 9] = [
@@ -49,17 +49,8 @@ async fn ti_31_no_key_is_touched_without_its_tenant_before_it() {
         let mut client = Client::sign_in(&world, tenant, &json!({})).await;
         world.cache_tier.command(&["FLUSHALL"]).await;
         until_listed(&service, &mut client, "alr_1").await;
-        simulate(
-            &world,
-            "/sim/revoke",
-            &json!({
-                "tenantId": tenant, "operatorId": client.text("operatorId"), "reason": "admin",
-            }),
-        )
-        .await;
-        let client = tokio::sync::Mutex::new(client);
+        revoke(&world, (tenant, client.text("operatorId")), "admin").await;
         wait::until("the operator is out", async || {
-            let mut client = client.lock().await;
             client.ask(&service, &Wish::get("/bootstrap")).await.status == 401
         })
         .await;

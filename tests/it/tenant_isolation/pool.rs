@@ -16,11 +16,8 @@ use futures::{FutureExt, future::join_all};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sqlx::{AssertSqlSafe, PgConnection, postgres::PgPoolOptions};
 
-use super::{code, fill};
-use crate::support::{
-    database::TestDatabase,
-    ledger::{TestLedger, tenant},
-};
+use super::{code, filled};
+use crate::support::database::TestDatabase;
 
 /// Borrowers that wait for the one connection at the same time.
 const BORROWERS: u64 = 8;
@@ -28,18 +25,13 @@ const ROUNDS: u64 = 10_000;
 
 /// Pools of one connection, and two tenants with rows.
 async fn narrow() -> (TestDatabase, Pools, [TenantId; 2]) {
-    let database = TestDatabase::create().await;
+    let (database, test, a, b) = filled().await;
+    test.stop().await;
     let mut settings = database.settings().clone();
     settings.pool_max = 1;
     settings.acquire_timeout = Duration::from_mins(1);
     let pools = Pools::connect(&settings).unwrap();
-    let test = TestLedger::start(database.pools());
-    let tenants = [tenant(1), tenant(2)];
-    for tenant in &tenants {
-        fill(&test.ledger, tenant).await;
-    }
-    test.stop().await;
-    (database, pools, tenants)
+    (database, pools, [a, b])
 }
 
 #[tokio::test]

@@ -6,21 +6,11 @@ use futures::TryStreamExt;
 use sqlx::{AssertSqlSafe, PgConnection};
 use ulid::Ulid;
 
-use super::{code, fill, visible_rows};
+use super::{code, fill, filled, visible_rows};
 use crate::support::{
     database::TestDatabase,
     ledger::{TestLedger, acknowledged, claim_key, stream, tenant},
 };
-
-/// A database in which both tenants have the same stream, claim and operator.
-async fn filled() -> (TestDatabase, TestLedger, TenantId, TenantId) {
-    let database = TestDatabase::create().await;
-    let test = TestLedger::start(database.pools());
-    let (a, b) = (tenant(1), tenant(2));
-    fill(&test.ledger, &a).await;
-    fill(&test.ledger, &b).await;
-    (database, test, a, b)
-}
 
 #[tokio::test]
 async fn ti_10_29_policies_hold_the_role_of_requests_and_it_cannot_switch_them_off() {

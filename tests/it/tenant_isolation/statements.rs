@@ -1,18 +1,15 @@
 //! Rules that the code keeps, held against its text: no session setting, no SQL from strings, no
 //! channel or lock that tells of a tenant, no pool for requests but one.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use backoffice::database::Role;
 use sqlx::AssertSqlSafe;
 
-use super::fill;
+use super::filled;
 use crate::support::{
     database::TestDatabase,
-    ledger::{TestLedger, tenant},
+    sources::{files, product_code, root},
 };
 
 /// What would set something for a whole session, or become somebody else in it.
@@ -75,11 +72,7 @@ fn ti_24_only_a_tenants_transaction_gives_requests_a_connection() {
 #[tokio::test]
 async fn ti_26_policies_are_no_defence_against_injected_sql_so_there_is_no_sql_from_strings() {
     // What an injected statement could do: become another tenant in the middle of a query.
-    let database = TestDatabase::create().await;
-    let test = TestLedger::start(database.pools());
-    let (a, b) = (tenant(1), tenant(2));
-    fill(&test.ledger, &a).await;
-    fill(&test.ledger, &b).await;
+    let (database, _test, a, b) = filled().await;
     let pools = database.pools();
     let mut transaction = pools.begin(&a).await.unwrap();
     let drill = format!(
@@ -146,35 +139,13 @@ async fn ti_27_locks_of_the_service_show_the_role_of_requests_nothing_of_a_tenan
     }
 }
 
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
 /// The product code of `src`, without its tests.
 fn sources() -> Vec<(PathBuf, String)> {
-    let files = files(&root().join("src"), "rs");
-    let product = |path: PathBuf| {
-        let text = fs::read_to_string(&path).unwrap();
-        let end = text.find("#[cfg(test)]").unwrap_or(text.len());
-        (path, text[..end].to_owned())
-    };
-    files.into_iter().map(product).collect()
+    let files = files("src", "rs").into_iter();
+    files.map(|path| (path.clone(), product_code(&path))).collect()
 }
 
 fn migrations() -> Vec<(PathBuf, String)> {
-    let files = files(&root().join("migrations"), "sql");
-    files.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
-}
-
-fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path, extension));
-        } else if path.extension().is_some_and(|it| it == extension) {
-            found.push(path);
-        }
-    }
-    found
+    let files = files("migrations", "sql").into_iter();
+    files.map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
 }

@@ -4,11 +4,8 @@
 use backoffice::ledger::lint::Defect;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::{fill, visible_rows};
-use crate::support::{
-    database::TestDatabase,
-    ledger::{TestLedger, tenant},
-};
+use super::{filled, visible_rows};
+use crate::support::database::TestDatabase;
 
 /// What start-up checks, as a superuser sees the same catalogues.
 async fn defects(connection: &mut PgConnection) -> Vec<Defect> {
@@ -72,11 +69,7 @@ async fn ti_51_every_table_that_is_unforced_or_opened_is_found() {
 /// The tests of rows see it too: what a tenant sees changes with each policy it is held by.
 #[tokio::test]
 async fn ti_51_each_policy_of_requests_decides_what_a_tenant_sees() {
-    let database = TestDatabase::create().await;
-    let test = TestLedger::start(database.pools());
-    let (a, b) = (tenant(1), tenant(2));
-    fill(&test.ledger, &a).await;
-    fill(&test.ledger, &b).await;
+    let (database, _test, a, _) = filled().await;
     let pools = database.pools();
     let mut superuser = database.superuser().await;
     for (index, table) in ["event", "idempotency", "subject_key"].into_iter().enumerate() {

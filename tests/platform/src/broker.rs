@@ -68,8 +68,8 @@ impl Broker {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Serves gRPC over cleartext HTTP/2, and REST over HTTP/1.1, until `shutdown`, then ends open streams with
-    /// `UNAVAILABLE` and waits up to 5 s for connections to close.
+    /// Serves gRPC over cleartext HTTP/2, and REST over HTTP/1.1, until `shutdown`, then ends open
+    /// streams with `UNAVAILABLE` and waits up to 5 s for connections to close.
     ///
     /// # Errors
     /// When the listener fails.
