@@ -189,3 +189,28 @@ impl KeyCache {
         Some(key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// y = `number`, and y = p + `number`, which is the same point.
+    fn spellings(number: u8) -> [[u8; 32]; 2] {
+        let mut canonical = [0; 32];
+        canonical[0] = number;
+        let mut respelt = [0xff; 32];
+        (respelt[0], respelt[31]) = (0xed + number, 0x7f);
+        [canonical, respelt]
+    }
+
+    #[test]
+    fn dp_ed_04_a_key_has_one_spelling() {
+        let mut keys = 0;
+        for number in 2..19 {
+            let [canonical, respelt] = spellings(number);
+            keys += u32::from(is_of_prime_order(&canonical));
+            assert!(!is_of_prime_order(&respelt), "DP-ED-04: y = p + {number}");
+        }
+        assert!(keys > 0, "one of them is a key, spelt as it should be");
+    }
+}
