@@ -6,7 +6,8 @@ use serde_json::{Number, Value};
 use ulid::Ulid;
 
 use super::{Actor, CommandError, Resources};
-use crate::ledger::{ClaimKey, ClaimState, ClaimWrite, StoredResponse};
+pub use crate::ledger::StoredResponse;
+use crate::ledger::{ClaimKey, ClaimState, ClaimWrite};
 
 /// How long one request may work on a key before another may take it over. Longer than any
 /// request's deadline.
