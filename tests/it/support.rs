@@ -12,5 +12,6 @@ pub mod raw;
 pub mod redis;
 pub mod replica;
 pub mod service;
+pub mod suggestions;
 pub mod wait;
 pub mod wire;
