@@ -1,6 +1,7 @@
 -- What upstream services have not been told yet of what operators did here: one row a stream of the ledger, from the moment the
 -- ledger has it until it has the upstream's answer. Derived from the ledger and kept by src/commands/report.rs. It takes the
--- place of acknowledgment_forward, which knew alerts only.
+-- place of acknowledgment_forward, which knew alerts only and stays until no binary that keeps it can run any more: what both
+-- tell has the same upstream key, and so one effect.
 create table upstream_report (
     tenant_id   text        not null,
     stream      text        not null,           -- `ali:<alertId>`, `sdl:<suggestionId>`
@@ -40,7 +41,5 @@ insert into upstream_report_cursor (shard, position)
 select shard, position
 from acknowledgment_forward_cursor;
 
+alter table acknowledgment_forward force row level security;
 alter table upstream_report force row level security;
-
-drop table acknowledgment_forward;
-drop table acknowledgment_forward_cursor;

@@ -92,7 +92,11 @@ fn suggestion_event(event: &FactEvent) -> Option<LiveEvent> {
             decided_at,
             ..
         }) => (property_id, changed("suggestion.decided", suggestion_id, *decided_at)),
-        _ => return None,
+        FactEvent::SuggestionDecision(_)
+        | FactEvent::AlertAcknowledgment(_)
+        | FactEvent::OperatorSession(_)
+        | FactEvent::System(_)
+        | FactEvent::Upstream(_) => return None,
     };
     let (channel, property_id) = (Channel::Ai, property_id.clone());
     Some(LiveEvent { channel, property_id, hidden_from_sharia, data })

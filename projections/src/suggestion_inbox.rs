@@ -194,7 +194,10 @@ impl Projection for SuggestionInbox {
                 suggestion.apply_upstream(event);
             }
             FactEvent::SuggestionDecision(event) => suggestion.apply_own(event),
-            _ => (),
+            FactEvent::Upstream(_)
+            | FactEvent::AlertAcknowledgment(_)
+            | FactEvent::OperatorSession(_)
+            | FactEvent::System(_) => (),
         }
         suggestion
     }
