@@ -4,7 +4,9 @@
 pub mod alert_acknowledgment;
 pub mod mfa_attestation;
 pub mod operator_session;
+pub mod suggestion_decision;
 
 pub use alert_acknowledgment::AlertAcknowledgment;
 pub use mfa_attestation::MfaAttestation;
 pub use operator_session::OperatorSession;
+pub use suggestion_decision::SuggestionDecision;

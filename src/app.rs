@@ -26,6 +26,7 @@ use crate::{
     ledger::Pools,
     live::{CursorKeys, Hub},
     projector::{self, Builder},
+    upstream::Profiles,
     views::Redis,
 };
 
@@ -36,6 +37,7 @@ pub struct App(Arc<Parts>);
 pub struct Parts {
     pub gate: Gate,
     pub commands: Resources,
+    pub profiles: Profiles,
     pub hub: Hub,
     pub cursor_keys: CursorKeys,
     pub seal: Seal,
@@ -63,6 +65,10 @@ impl App {
 
     pub fn commands(&self) -> &Resources {
         &self.0.commands
+    }
+
+    pub fn profiles(&self) -> &Profiles {
+        &self.0.profiles
     }
 
     pub fn hub(&self) -> &Hub {

@@ -3,13 +3,14 @@
 pub mod acknowledge_alert;
 pub mod close_session;
 pub mod consume_attestation;
+pub mod decide_suggestion;
 pub mod force_log_out;
-pub mod forward_acknowledgments;
 pub mod idempotency;
 pub mod keep_sessions;
 pub mod open_session;
-pub mod reconcile_alerts;
+pub mod reconcile;
 pub mod refresh_session;
+pub mod report;
 mod session_record;
 pub mod step_up;
 

@@ -1,6 +1,5 @@
 //! HTTP: what every route stands on, and the routes themselves.
 
-pub mod alerts;
 pub mod attestation;
 pub mod authenticate;
 pub mod body;
@@ -11,8 +10,10 @@ pub mod docs;
 pub mod event_stream;
 pub mod extract;
 pub mod health;
+pub mod inbox;
 pub mod keyed;
 pub mod layers;
+pub mod listing;
 pub mod live;
 pub mod messages;
 pub mod metrics;

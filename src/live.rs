@@ -71,6 +71,9 @@ pub struct Subscriber {
     /// Events of other properties are not heard; none are when it is empty.
     pub property_ids: Vec<PropertyId>,
     pub channels: Vec<Channel>,
+    /// Whether the tenant works by the Sharia, or may: then what is not marked compliant is not
+    /// heard.
+    pub works_by_sharia: bool,
     /// `None` to hear what happens from now on.
     pub cursor: Option<Cursor>,
 }

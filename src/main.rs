@@ -11,6 +11,7 @@ use backoffice::{
     telemetry::{self, LogFormat},
 };
 use clap::{Parser, Subcommand, ValueEnum};
+use projections::{AlertInbox, SuggestionInbox};
 
 /// The back-office BFF: a ledger of what operators do, views of what upstream services say, one
 /// live stream a desktop.
@@ -69,6 +70,8 @@ enum Role {
 enum View {
     /// The alerts of a property
     AlertInbox,
+    /// The suggestions for a property
+    SuggestionInbox,
 }
 
 #[derive(Subcommand)]
@@ -118,8 +121,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             println!("the database is up to date");
             Ok(())
         }
-        Role::Rebuild { view: View::AlertInbox } => {
-            maintenance::rebuild_alert_inbox(&Foundation::from_environment()?).await
+        Role::Rebuild { view } => {
+            let foundation = Foundation::from_environment()?;
+            match view {
+                View::AlertInbox => maintenance::rebuild::<AlertInbox>(&foundation).await,
+                View::SuggestionInbox => maintenance::rebuild::<SuggestionInbox>(&foundation).await,
+            }
         }
         Role::Relay(RelayRole::Redrive) => {
             maintenance::redrive(&Foundation::from_environment()?).await

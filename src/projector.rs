@@ -9,7 +9,7 @@ mod source;
 use std::time::Duration;
 
 use events::Ledger;
-use projections::{AlertInbox, Log, Projection};
+use projections::{AlertInbox, Log, Projection, SuggestionInbox};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
@@ -27,6 +27,10 @@ pub trait Feed: Projection + 'static {
 
 impl Feed for AlertInbox {
     const LEDGER: Ledger = Ledger::AlertAck;
+}
+
+impl Feed for SuggestionInbox {
+    const LEDGER: Ledger = Ledger::AiDecision;
 }
 
 /// Where facts come from and where they go. Cheap to clone.

@@ -1,6 +1,7 @@
 //! The one way to call the fourteen services: identity, deadline, bulkhead, circuit, retries,
 //! capped answers.
 
+pub mod ai;
 pub mod breaker;
 pub mod call;
 pub mod catalogue;
@@ -11,7 +12,10 @@ pub mod iam;
 pub mod iam_step_up;
 pub mod id_token;
 pub mod notification;
+pub mod page;
 pub mod probe;
+pub mod profiles;
+mod reported;
 pub mod tenant;
 
 use std::{
@@ -37,6 +41,8 @@ pub use self::{
     call::{Answer, Call, CallContext},
     catalogue::Service,
     error::{UpstreamError, UpstreamProblem},
+    profiles::Profiles,
+    reported::Reported,
 };
 
 /// Waiting before a second attempt: long enough to miss a hiccup, short beside the timeouts of the

@@ -16,7 +16,7 @@ use redis::{
 
 pub use build::{Building, SwapOutcome};
 pub use key::TenantKey;
-pub use view::{Applied, View, alert_inbox};
+pub use view::{Applied, View};
 
 /// How long a command may take before its caller gives up.
 const RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);

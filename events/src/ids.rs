@@ -95,6 +95,12 @@ id!(
     is_opaque
 );
 id!(
+    /// A suggestion at ai-orchestrator-service, opaque, 1–64 characters.
+    SuggestionId,
+    "suggestion id",
+    is_opaque
+);
+id!(
     /// A session of ours, `bos_` and a ULID.
     SessionId,
     "session id",
@@ -149,6 +155,11 @@ impl StreamId {
     /// The one stream of the acknowledgments of an alert; its derived id makes the first one win.
     pub fn alert_acknowledgment(alert_id: &AlertId) -> Self {
         Self(format!("ali:{alert_id}"))
+    }
+
+    /// The one stream of the decisions on a suggestion; its derived id makes the first one stand.
+    pub fn suggestion_decision(suggestion_id: &SuggestionId) -> Self {
+        Self(format!("sdl:{suggestion_id}"))
     }
 
     pub fn session(session_id: &SessionId) -> Self {

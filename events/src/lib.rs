@@ -10,6 +10,6 @@ pub mod upstream;
 pub use envelope::{Envelope, Metadata};
 pub use ids::{
     AlertId, AttestationId, DeviceId, EventId, InvalidId, OperatorId, PropertyId, SessionId,
-    StreamId, TenantId,
+    StreamId, SuggestionId, TenantId,
 };
 pub use ledger::{Ledger, LedgerEvent, Period, RetentionClass};

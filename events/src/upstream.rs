@@ -1,5 +1,6 @@
 //! The events we read: tolerant readers of other services' payloads, with only the fields we use.
 
+pub mod ai;
 pub mod iam;
 pub mod lock;
 pub mod notification;
@@ -19,6 +20,7 @@ pub enum UpstreamEvent {
     UserLocked(iam::UserLocked),
     DeviceRevoked(iam::DeviceRevoked),
     Tenant(tenant::TenantEvent),
+    Suggestion(ai::SuggestionEvent),
 }
 
 impl UpstreamEvent {
@@ -38,6 +40,9 @@ impl UpstreamEvent {
             "melmastoon.iam.session.revoked.v1" => Self::SessionRevoked(from(payload)?),
             "melmastoon.iam.user.locked.v1" => Self::UserLocked(from(payload)?),
             "melmastoon.iam.device.revoked.v1" => Self::DeviceRevoked(from(payload)?),
+            _ if subject.starts_with(ai::SUBJECTS) => {
+                return Ok(ai::SuggestionEvent::read(subject, payload)?.map(Self::Suggestion));
+            }
             _ => return Ok(tenant::TenantEvent::read(subject, payload)?.map(Self::Tenant)),
         };
         Ok(Some(read))

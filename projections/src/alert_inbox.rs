@@ -131,7 +131,9 @@ impl Projection for AlertInbox {
         match &fact.event {
             FactEvent::Upstream(event) => apply_upstream(&mut alert, event),
             FactEvent::AlertAcknowledgment(event) => apply_own(&mut alert, event),
-            FactEvent::OperatorSession(_) | FactEvent::System(_) => (),
+            FactEvent::OperatorSession(_)
+            | FactEvent::SuggestionDecision(_)
+            | FactEvent::System(_) => (),
         }
         alert
     }
@@ -158,12 +160,14 @@ fn subject(event: &FactEvent) -> Option<(&AlertId, &PropertyId)> {
             | AlertAcknowledgmentEvent::ForwardFailed { alert_id, property_id, .. },
         ) => Some((alert_id, property_id)),
         FactEvent::OperatorSession(_)
+        | FactEvent::SuggestionDecision(_)
         | FactEvent::System(_)
         | FactEvent::Upstream(
             UpstreamEvent::SessionRevoked(_)
             | UpstreamEvent::UserLocked(_)
             | UpstreamEvent::DeviceRevoked(_)
-            | UpstreamEvent::Tenant(_),
+            | UpstreamEvent::Tenant(_)
+            | UpstreamEvent::Suggestion(_),
         ) => None,
     }
 }
@@ -195,7 +199,8 @@ fn apply_upstream(alert: &mut Alert, event: &UpstreamEvent) {
         UpstreamEvent::SessionRevoked(_)
         | UpstreamEvent::UserLocked(_)
         | UpstreamEvent::DeviceRevoked(_)
-        | UpstreamEvent::Tenant(_) => (),
+        | UpstreamEvent::Tenant(_)
+        | UpstreamEvent::Suggestion(_) => (),
     }
 }
 

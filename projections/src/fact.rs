@@ -5,7 +5,7 @@ use events::{
     TenantId,
     ledger::{
         alert_acknowledgment::AlertAcknowledgmentEvent, operator_session::OperatorSessionEvent,
-        system::SystemEvent,
+        suggestion_decision::SuggestionDecisionEvent, system::SystemEvent,
     },
     upstream::UpstreamEvent,
 };
@@ -45,6 +45,7 @@ pub struct Fact {
 pub enum FactEvent {
     AlertAcknowledgment(AlertAcknowledgmentEvent),
     OperatorSession(OperatorSessionEvent),
+    SuggestionDecision(SuggestionDecisionEvent),
     System(SystemEvent),
     Upstream(UpstreamEvent),
 }

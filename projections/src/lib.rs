@@ -3,10 +3,12 @@
 pub mod alert_inbox;
 pub mod fact;
 pub mod live;
+pub mod suggestion_inbox;
 
 pub use alert_inbox::AlertInbox;
 pub use fact::{Fact, FactEvent, Log};
 pub use live::{Channel, LiveEvent};
+pub use suggestion_inbox::SuggestionInbox;
 
 use events::PropertyId;
 use serde::{Serialize, de::DeserializeOwned};

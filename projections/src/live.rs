@@ -2,12 +2,17 @@
 
 use chrono::{DateTime, Utc};
 use events::{
-    PropertyId, ledger::alert_acknowledgment::AlertAcknowledgmentEvent, upstream::UpstreamEvent,
+    PropertyId,
+    ledger::{
+        alert_acknowledgment::AlertAcknowledgmentEvent,
+        suggestion_decision::SuggestionDecisionEvent,
+    },
+    upstream::{UpstreamEvent, ai::SuggestionEvent},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Fact, FactEvent};
+use crate::{Fact, FactEvent, suggestion_inbox::SHARIA_COMPLIANT};
 
 /// The SSE event name, and what a client subscribes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,13 +48,58 @@ pub struct LiveEvent {
     pub channel: Channel,
     /// Only operators of this property hear it.
     pub property_id: PropertyId,
+    /// A tenant that works by the Sharia does not hear it.
+    #[serde(default)]
+    pub hidden_from_sharia: bool,
     /// The SSE `data`: `{"kind", "id", "at", …}`.
     pub data: Value,
 }
 
 /// The live events of a fact; empty for most.
 pub fn live_events(fact: &Fact) -> Vec<LiveEvent> {
-    alert_event(&fact.event).into_iter().collect()
+    alert_event(&fact.event).or_else(|| suggestion_event(&fact.event)).into_iter().collect()
+}
+
+/// Of a suggestion that a tenant must not see, only that one it never heard of was closed is told.
+fn suggestion_event(event: &FactEvent) -> Option<LiveEvent> {
+    let mut hidden_from_sharia = false;
+    let (property_id, data) = match event {
+        FactEvent::Upstream(UpstreamEvent::Suggestion(event)) => {
+            let (suggestion_id, property_id) = event.subject();
+            let data = match event {
+                SuggestionEvent::Proposed(proposed) => {
+                    let tags = &proposed.compliance_tags;
+                    hidden_from_sharia = !tags.iter().any(|tag| tag == SHARIA_COMPLIANT);
+                    json!({
+                        "kind": "suggestion.added", "id": suggestion_id,
+                        "at": proposed.proposed_at, "propertyId": property_id,
+                        "category": proposed.category, "title": proposed.title,
+                        "confidence": proposed.confidence, "expiresAt": proposed.expires_at,
+                    })
+                }
+                SuggestionEvent::Withdrawn(moved) => {
+                    changed("suggestion.withdrawn", suggestion_id, moved.at)
+                }
+                SuggestionEvent::Decided(moved) => {
+                    changed("suggestion.decided", suggestion_id, moved.at)
+                }
+            };
+            (property_id, data)
+        }
+        FactEvent::SuggestionDecision(SuggestionDecisionEvent::Decided {
+            suggestion_id,
+            property_id,
+            decided_at,
+            ..
+        }) => (property_id, changed("suggestion.decided", suggestion_id, *decided_at)),
+        FactEvent::SuggestionDecision(_)
+        | FactEvent::AlertAcknowledgment(_)
+        | FactEvent::OperatorSession(_)
+        | FactEvent::System(_)
+        | FactEvent::Upstream(_) => return None,
+    };
+    let (channel, property_id) = (Channel::Ai, property_id.clone());
+    Some(LiveEvent { channel, property_id, hidden_from_sharia, data })
 }
 
 fn alert_event(event: &FactEvent) -> Option<LiveEvent> {
@@ -84,17 +134,20 @@ fn alert_event(event: &FactEvent) -> Option<LiveEvent> {
         }) => (property_id, changed("alert.acknowledged", alert_id, *acknowledged_at)),
         FactEvent::AlertAcknowledgment(_)
         | FactEvent::OperatorSession(_)
+        | FactEvent::SuggestionDecision(_)
         | FactEvent::System(_)
         | FactEvent::Upstream(
             UpstreamEvent::SessionRevoked(_)
             | UpstreamEvent::UserLocked(_)
             | UpstreamEvent::DeviceRevoked(_)
-            | UpstreamEvent::Tenant(_),
+            | UpstreamEvent::Tenant(_)
+            | UpstreamEvent::Suggestion(_),
         ) => return None,
     };
-    Some(LiveEvent { channel: Channel::Alerts, property_id: property_id.clone(), data })
+    let (channel, property_id) = (Channel::Alerts, property_id.clone());
+    Some(LiveEvent { channel, property_id, hidden_from_sharia: false, data })
 }
 
-fn changed(kind: &str, id: &events::AlertId, at: DateTime<Utc>) -> Value {
+fn changed(kind: &str, id: &impl Serialize, at: DateTime<Utc>) -> Value {
     json!({ "kind": kind, "id": id, "at": at })
 }

@@ -23,7 +23,7 @@ use crate::{
     projector::{self, Builder},
     pubsub::{self, Pubsub},
     secrets::{Rotating, Secrets, Watch},
-    upstream::{self, Upstream, id_token},
+    upstream::{self, Profiles, Upstream, id_token},
     views::Redis,
 };
 
@@ -89,6 +89,7 @@ pub async fn connect(
     let app = App::new(Parts {
         gate,
         seal: Seal::new(&secrets.peppered("seal", &[])),
+        profiles: Profiles::new(upstream.clone()),
         commands: Resources {
             ledger,
             upstream,

@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use events::{LedgerEvent, Metadata, StreamId, TenantId, ledger::system::SystemEvent};
 use indicatif::{ProgressBar, ProgressStyle};
-use projections::{AlertInbox, Projection};
 use secrecy::ExposeSecret;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use ulid::Ulid;
@@ -20,15 +19,15 @@ use crate::{
         partitions,
         relay::{self, Relay},
     },
-    projector,
+    projector::{self, Feed},
     secrets::Secrets,
 };
 
-/// Folds every alert inbox anew, with a progress bar, and records that it was done.
+/// Folds every view of a projection anew, with a progress bar, and records that it was done.
 ///
 /// # Errors
 /// When a store fails; views built so far stay, and the command can be repeated.
-pub async fn rebuild_alert_inbox(foundation: &Foundation) -> anyhow::Result<()> {
+pub async fn rebuild<P: Feed>(foundation: &Foundation) -> anyhow::Result<()> {
     let secrets = Secrets::read(&foundation.secrets_dir).context("SECRETS_DIR")?;
     let (pools, cache, session) = tokio::try_join!(
         connect::postgres(&foundation.stores),
@@ -37,14 +36,14 @@ pub async fn rebuild_alert_inbox(foundation: &Foundation) -> anyhow::Result<()> 
     )?;
     let stores = projector::Stores { pools: pools.clone(), cache, session };
     let bar = progress("facts");
-    let facts = projector::rebuild::all::<AlertInbox>(&stores, |done, total| {
+    let facts = projector::rebuild::all::<P>(&stores, |done, total| {
         bar.set_length(total.max(done));
         bar.set_position(done);
     })
     .await?;
     bar.finish();
-    record_rebuilt(foundation, &secrets, pools, facts).await?;
-    println!("alert-inbox: {facts} facts folded");
+    record_rebuilt(foundation, &secrets, pools, (P::NAME, facts)).await?;
+    println!("{}: {facts} facts folded", P::NAME);
     Ok(())
 }
 
@@ -52,11 +51,10 @@ async fn record_rebuilt(
     foundation: &Foundation,
     secrets: &Secrets,
     pools: Pools,
-    facts: u64,
+    (projection, facts): (&str, u64),
 ) -> anyhow::Result<()> {
     let at = SystemClock.now();
-    let event =
-        SystemEvent::ProjectionRebuilt { projection: AlertInbox::NAME.to_owned(), facts, at };
+    let event = SystemEvent::ProjectionRebuilt { projection: projection.to_owned(), facts, at };
     let stream: StreamId = format!("rebuild:{}", Ulid::generate()).parse()?;
     let write = StreamWrite {
         stream,

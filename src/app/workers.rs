@@ -10,7 +10,7 @@ use super::{connect::Started, rotate, supervise::supervise};
 use crate::{
     access::{Gate, StoreError},
     clock,
-    commands::{close_session::Places, force_log_out, forward_acknowledgments, keep_sessions},
+    commands::{close_session::Places, force_log_out, keep_sessions, report},
     config::Config,
     inbox::{
         intake::{self, Intake},
@@ -79,7 +79,7 @@ pub fn start(
     publish(started, config, tracker, shutdown);
     revoke(started, tracker, shutdown);
     look_after_sessions(started, tracker, shutdown);
-    forward(started, tracker, shutdown);
+    report(started, tracker, shutdown);
     partition(started, tracker, shutdown);
     purge(started, tracker, shutdown);
 }
@@ -193,13 +193,13 @@ fn places(started: &Started) -> Places {
     }
 }
 
-fn forward(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
+fn report(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
     let (resources, pools) = (started.app.commands().clone(), started.app.pools().clone());
-    supervise("acknowledgment-forwarding", tracker, shutdown, move |shutdown| {
+    supervise("upstream-reports", tracker, shutdown, move |shutdown| {
         let (resources, pools) = (resources.clone(), pools.clone());
         async move {
             let head = resources.ledger.head();
-            forward_acknowledgments::run(&resources, pools.jobs(), head, &shutdown).await
+            report::run(&resources, pools.jobs(), head, &shutdown).await
         }
     });
 }

@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use super::{
     Actor, CommandError, Resources,
-    forward_acknowledgments::report::{Report, Told},
     idempotency::{KeyedRequest, Known, Outcome},
+    report::{Report, Told, acknowledgment::AcknowledgmentReport},
 };
 use crate::{
     aggregates::{
@@ -155,13 +155,13 @@ impl Request<'_> {
     ) -> Result<Outcome, CommandError> {
         let Recorded { store, standing, position } = recorded;
         let tenant_id = &self.actor.caller.tenant_id;
-        let report = Report { standing, comment: self.wish.comment.clone() };
+        let report = AcknowledgmentReport { standing, comment: self.wish.comment.clone() };
         let context = self.actor.call_context(Some(&self.wish.property_id));
         let told = report.tell(resources, tenant_id, &context, FORWARD_TIMEOUT).await;
-        let forwarded = matches!(told, Told::Forwarded { .. });
+        let forwarded = matches!(told, Told::Taken { .. });
         let answer = answer(&report.standing, forwarded);
         let claim = self.keyed.complete(answer.clone());
-        let Some(command) = told.command(resources.clock.now()) else {
+        let Some(command) = AcknowledgmentReport::record(told, resources.clock.now()) else {
             self.actor.write_claim(resources, claim).await?;
             return Ok(Outcome::new(answer, Some(position)));
         };

@@ -9,7 +9,8 @@ use ulid::Ulid;
 
 use self::turn::Turn;
 use super::{Actor, CommandError, Resources};
-use crate::ledger::{ClaimKey, ClaimState, ClaimWrite, StoredResponse};
+pub use crate::ledger::StoredResponse;
+use crate::ledger::{ClaimKey, ClaimState, ClaimWrite};
 
 /// How long one request may work on a key before another may take it over. Longer than any
 /// request's deadline.

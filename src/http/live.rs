@@ -16,7 +16,7 @@ use crate::{
 ///
 /// # Errors
 /// `VALIDATION_FAILED` for an unknown channel or a cursor that is not one of this tenant's.
-pub fn subscriber(
+pub async fn subscriber(
     app: &App,
     entrant: &Entrant,
     query: &BTreeMap<String, String>,
@@ -34,6 +34,11 @@ pub fn subscriber(
             cursor.ok_or_else(|| Problem::new(Code::ValidationFailed).field(field, "INVALID"))
         })
         .transpose()?;
+    // Only suggestions are hidden: whoever hears none need not be asked for.
+    let channels: Vec<Channel> = channels.collect();
+    let hears_suggestions = channels.contains(&Channel::Ai);
+    let works_by_sharia =
+        hears_suggestions && app.profiles().works_by_sharia(&caller.tenant_id).await;
     Ok(Subscriber {
         tenant_id: caller.tenant_id.clone(),
         operator_id: caller.operator_id.clone(),
@@ -41,7 +46,8 @@ pub fn subscriber(
         sid: caller.sid.clone(),
         authenticated_at: caller.token_issued_at,
         property_ids: caller.property_ids.clone(),
-        channels: channels.collect(),
+        channels,
+        works_by_sharia,
         cursor,
     })
 }

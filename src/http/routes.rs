@@ -1,10 +1,12 @@
 //! The routes of version 1, one file each.
 
+pub mod get_ai_suggestions;
 pub mod get_alerts;
 pub mod get_bootstrap;
 pub mod get_live;
 pub mod get_live_poll;
 pub mod get_session;
+pub mod post_ai_suggestion_decide;
 pub mod post_alert_acknowledge;
 pub mod post_auth_mfa_step_up;
 pub mod post_auth_refresh;
@@ -23,6 +25,8 @@ fn authenticated() -> OpenApiRouter<App> {
         .routes(routes!(get_session::handle))
         .routes(routes!(get_alerts::handle))
         .routes(routes!(post_alert_acknowledge::handle))
+        .routes(routes!(get_ai_suggestions::handle))
+        .routes(routes!(post_ai_suggestion_decide::handle))
         .routes(routes!(post_auth_mfa_step_up::handle))
         .routes(routes!(get_live_poll::handle))
         .routes(routes!(get_live::handle))

@@ -246,6 +246,7 @@ impl Follower {
     fn hears(&self, entry: &Entry) -> bool {
         self.subscriber.channels.contains(&entry.channel)
             && self.subscriber.property_ids.contains(&entry.property_id)
+            && !(self.subscriber.works_by_sharia && entry.hidden_from_sharia)
     }
 
     fn end_with(&mut self, end: End) -> LiveItem {

@@ -2,7 +2,8 @@
 -- Adds live events of one tenant and log; an event that is there already is refused by its id. Then trims.
 -- ARGV[2] `ledger` or `inbox`
 -- ARGV[3] age in milliseconds up to which nothing is trimmed   ARGV[4] entries that always stay
--- ARGV[5] entries above which age does not protect   ARGV[6…] position, number, channel, property, data
+-- ARGV[5] entries above which age does not protect
+-- ARGV[6…] position, number, channel, property, data, hidden from tenants that work by the Sharia (0 or 1)
 -- Answers how many were added.
 local epoch = current_epoch()
 local time = redis.call('TIME')
@@ -11,12 +12,12 @@ local stream = ARGV[2] == 'ledger' and KEYS[2] or KEYS[3]
 local last_position, last_number = string.match(last_id(stream), '(%d+)-(%d+)')
 last_position, last_number = tonumber(last_position), tonumber(last_number)
 local added = 0
-for at = 6, #ARGV, 5 do
+for at = 6, #ARGV, 6 do
   local position, number = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   if position > last_position or (position == last_position and number > last_number) then
     redis.call('XADD', stream, ARGV[at] .. '-' .. ARGV[at + 1],
       'e', epoch, 't', string.format('%.0f', now_ms),
-      'c', ARGV[at + 2], 'p', ARGV[at + 3], 'd', ARGV[at + 4])
+      'c', ARGV[at + 2], 'p', ARGV[at + 3], 'd', ARGV[at + 4], 'h', ARGV[at + 5])
     last_position, last_number = position, number
     added = added + 1
   end

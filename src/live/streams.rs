@@ -3,7 +3,7 @@
 //!
 //! Session tier: streams `{tenant}:live:ledger` and `{tenant}:live:inbox` (entry id
 //! `<position>-<number>`, fields `e` epoch, `t` written at, unix milliseconds, `c` channel, `p`
-//! property, `d` JSON), hash `{tenant}:live:head` (`epoch`, `stamp`, and for each log the last
+//! property, `d` JSON, `h` 1 where a tenant that works by the Sharia must not hear it), hash `{tenant}:live:head` (`epoch`, `stamp`, and for each log the last
 //! trimmed id).
 
 use std::{collections::HashMap, sync::LazyLock, time::Duration};
@@ -61,6 +61,7 @@ pub(super) struct Entry {
     pub(super) id: EntryId,
     pub(super) channel: Channel,
     pub(super) property_id: PropertyId,
+    pub(super) hidden_from_sharia: bool,
     /// JSON on one line.
     pub(super) data: Bytes,
 }
@@ -156,7 +157,8 @@ pub async fn publish<C: ConnectionLike>(
                 .arg(id.number)
                 .arg(event.channel.name())
                 .arg(event.property_id.as_str())
-                .arg(event.data.to_string());
+                .arg(event.data.to_string())
+                .arg(u8::from(event.hidden_from_sharia));
         }
         let added: usize = call.invoke_async(connection).await?;
         published += added;
@@ -173,12 +175,15 @@ impl Entry {
         let channel: String = field(entry, "c")?;
         let property_id: String = field(entry, "p")?;
         let data: Vec<u8> = field(entry, "d")?;
+        // Older entries do not say: there was nothing to hide.
+        let hidden_from_sharia = entry.get("h").unwrap_or(0_u8) != 0;
         let (Some(channel), Ok(property_id)) =
             (Channel::from_name(&channel), PropertyId::try_from(property_id))
         else {
             return Ok(None);
         };
-        Ok(Some(Self { epoch, id, channel, property_id, data: data.into() }))
+        let data = data.into();
+        Ok(Some(Self { epoch, id, channel, property_id, hidden_from_sharia, data }))
     }
 
     /// The event as a desktop at the sealed `cursor` hears it. Neither part holds a line break:

@@ -5,7 +5,8 @@ use events::{
     Ledger, TenantId,
     ledger::{
         alert_acknowledgment::AlertAcknowledgmentEvent, mfa_attestation,
-        operator_session::OperatorSessionEvent, system::SystemEvent,
+        operator_session::OperatorSessionEvent, suggestion_decision::SuggestionDecisionEvent,
+        system::SystemEvent,
     },
     upcast::upcast,
     upstream::UpstreamEvent,
@@ -51,8 +52,11 @@ fn ledger_event(row: &EventRow) -> anyhow::Result<Option<FactEvent>> {
         Some(Ledger::Session) => {
             Some(FactEvent::OperatorSession(tagged::<OperatorSessionEvent>(kind, &data)?))
         }
+        Some(Ledger::AiDecision) => {
+            Some(FactEvent::SuggestionDecision(tagged::<SuggestionDecisionEvent>(kind, &data)?))
+        }
         Some(Ledger::System) => Some(FactEvent::System(tagged::<SystemEvent>(kind, &data)?)),
-        Some(Ledger::Activity | Ledger::AiDecision | Ledger::LockAudit) | None => None,
+        Some(Ledger::Activity | Ledger::LockAudit) | None => None,
     })
 }
 

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use events::{PropertyId, TenantId};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use projections::{AlertInbox, Fact, Log, Projection};
+use projections::{AlertInbox, Fact, Log, Projection, SuggestionInbox};
 use redis::aio::MultiplexedConnection;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -138,7 +138,9 @@ impl Lane {
 
     async fn fold(&self, held: &mut Held, facts: &[Fact]) -> Result<(), ProjectorError> {
         let wait: Duration = self.settings.replica_wait;
-        if self.apply::<AlertInbox>(&held.cache, facts).await? {
+        let alerts = self.apply::<AlertInbox>(&held.cache, facts).await?;
+        let suggestions = self.apply::<SuggestionInbox>(&held.cache, facts).await?;
+        if alerts || suggestions {
             wait_for_replica(&mut held.cache, wait).await?;
         }
         let recovery_epoch = self.stores.session.recovery_epoch();

@@ -1,33 +1,16 @@
 //! notification-service: the alerts of a property and their acknowledgment.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use events::{AlertId, OperatorId, PropertyId, TenantId};
-use http::{Method, StatusCode};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use events::{AlertId, OperatorId, TenantId};
+use http::Method;
+use serde_json::json;
 use tokio::time::Instant;
 
-use super::{Call, CallContext, Service, Upstream, UpstreamError};
-
-/// One page of alerts, newest first.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AlertPage {
-    /// As the service wrote them.
-    pub items: Vec<Value>,
-    /// Opaque; absent on the last page.
-    #[serde(default)]
-    pub next_cursor: Option<String>,
-}
-
-/// Which alerts are wanted. `GET /api/v1/alerts`.
-#[derive(Clone, Debug)]
-pub struct AlertQuery<'a> {
-    pub property_id: &'a PropertyId,
-    pub cursor: Option<String>,
-    /// 1–100.
-    pub limit: u32,
-}
+use super::{
+    Call, CallContext, Service, Upstream, UpstreamError,
+    page::{self, Page, PageQuery},
+    reported::Reported,
+};
 
 /// An acknowledgment to report. `POST /api/v1/alerts/{id}/acknowledge`.
 #[derive(Clone, Debug)]
@@ -42,31 +25,19 @@ pub struct Acknowledgment<'a> {
     pub deadline: Option<Instant>,
 }
 
-/// What the service made of an acknowledgment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acknowledged {
-    /// It stands as reported.
-    Recorded,
-    /// Another one stood before it; reporting again changes nothing.
-    Already,
-    /// The service does not know the alert.
-    Unknown,
-}
-
+/// The alerts of a property, newest first. `GET /api/v1/alerts`.
+///
 /// # Errors
 /// See [`UpstreamError`].
 pub async fn alerts(
     upstream: &Upstream,
     tenant_id: &TenantId,
     context: &CallContext,
-    query: AlertQuery<'_>,
-) -> Result<AlertPage, UpstreamError> {
+    query: PageQuery<'_>,
+) -> Result<Page, UpstreamError> {
     let path = "/api/v1/alerts".to_owned();
-    let mut call = Call::new(Service::Notification, Method::GET, path, tenant_id, context);
-    call.query.push(("propertyId", query.property_id.to_string()));
-    call.query.push(("limit", query.limit.to_string()));
-    call.query.extend(query.cursor.map(|cursor| ("cursor", cursor)));
-    upstream.call(&call).await?.read(Service::Notification)
+    let call = Call::new(Service::Notification, Method::GET, path, tenant_id, context);
+    page::read(upstream, call, query).await
 }
 
 /// Reports an acknowledgment; safe to repeat under the same key.
@@ -78,7 +49,7 @@ pub async fn acknowledge(
     tenant_id: &TenantId,
     context: &CallContext,
     acknowledgment: Acknowledgment<'_>,
-) -> Result<Acknowledged, UpstreamError> {
+) -> Result<Reported, UpstreamError> {
     let path = format!("/api/v1/alerts/{}/acknowledge", acknowledgment.alert_id);
     let mut call = Call::new(Service::Notification, Method::POST, path, tenant_id, context);
     let at = acknowledgment.acknowledged_at.to_rfc3339_opts(SecondsFormat::Micros, true);
@@ -92,19 +63,5 @@ pub async fn acknowledge(
     call.body = Some(body);
     call.idempotency_key = Some(acknowledgment.idempotency_key);
     call.deadline = acknowledgment.deadline;
-    match upstream.call(&call).await {
-        Ok(_) => Ok(Acknowledged::Recorded),
-        Err(error) if stands_already(&error) => Ok(Acknowledged::Already),
-        Err(error) if error.problem_with(StatusCode::NOT_FOUND).is_some() => {
-            Ok(Acknowledged::Unknown)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// A conflict that is about the alert, not about our own key being under way.
-fn stands_already(error: &UpstreamError) -> bool {
-    error.problem_with(StatusCode::CONFLICT).is_some_and(|problem| {
-        !problem.code.as_deref().is_some_and(|code| code.contains("IDEMPOTENCY"))
-    })
+    Reported::of(upstream.call(&call).await)
 }

@@ -246,52 +246,43 @@ fn parse<Item: serde::de::DeserializeOwned>(
     Ok(content)
 }
 
-/// The alert inbox of a property, as `GET /alerts` reads it.
-pub mod alert_inbox {
-    use events::AlertId;
-    use projections::{AlertInbox, alert_inbox::Alert};
+/// Every item of a view; `None` when the view is missing and has to be built
+/// (`projector::Builder::ensure_view`).
+///
+/// # Errors
+/// When Redis fails.
+pub async fn list<P: Projection>(
+    cache: &Redis,
+    tenant_id: &TenantId,
+    property_id: &PropertyId,
+) -> Result<Option<Vec<P::Item>>, ViewError> {
+    let view = View::<P>::of(cache, tenant_id, property_id);
+    let content = view.read(&mut cache.shared()).await?;
+    Ok(content.map(|content| content.items.into_values().collect()))
+}
 
-    use super::{PropertyId, Redis, RedisError, TenantId, View, ViewError};
+/// One item of a view; `None` when the view is missing.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn get<P: Projection>(
+    cache: &Redis,
+    (tenant_id, property_id): (&TenantId, &PropertyId),
+    item_id: &str,
+) -> Result<Option<Option<P::Item>>, ViewError> {
+    let view = View::<P>::of(cache, tenant_id, property_id);
+    view.item(&mut cache.shared(), item_id).await
+}
 
-    /// Every alert of the view, by id; `None` when the view is missing and has to be built
-    /// (`projector::ensure_view`).
-    ///
-    /// # Errors
-    /// When Redis fails.
-    pub async fn list(
-        cache: &Redis,
-        tenant_id: &TenantId,
-        property_id: &PropertyId,
-    ) -> Result<Option<Vec<Alert>>, ViewError> {
-        let view = View::<AlertInbox>::of(cache, tenant_id, property_id);
-        let content = view.read(&mut cache.shared()).await?;
-        Ok(content.map(|content| content.items.into_values().collect()))
-    }
-
-    /// One alert of the view; `None` when the view is missing.
-    ///
-    /// # Errors
-    /// When Redis fails.
-    pub async fn get(
-        cache: &Redis,
-        tenant_id: &TenantId,
-        property_id: &PropertyId,
-        alert_id: &AlertId,
-    ) -> Result<Option<Option<Alert>>, ViewError> {
-        let view = View::<AlertInbox>::of(cache, tenant_id, property_id);
-        view.item(&mut cache.shared(), alert_id.as_str()).await
-    }
-
-    /// Drops the view; the next reader builds it anew.
-    ///
-    /// # Errors
-    /// When Redis fails.
-    pub async fn forget(
-        cache: &Redis,
-        tenant_id: &TenantId,
-        property_id: &PropertyId,
-    ) -> Result<(), RedisError> {
-        let view = View::<AlertInbox>::of(cache, tenant_id, property_id);
-        redis::cmd("UNLINK").arg(view.key()).query_async(&mut cache.shared()).await
-    }
+/// Drops a view; the next reader builds it anew.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn forget<P: Projection>(
+    cache: &Redis,
+    tenant_id: &TenantId,
+    property_id: &PropertyId,
+) -> Result<(), RedisError> {
+    let view = View::<P>::of(cache, tenant_id, property_id);
+    redis::cmd("UNLINK").arg(view.key()).query_async(&mut cache.shared()).await
 }

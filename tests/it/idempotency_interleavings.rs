@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use backoffice::{
     access::idempotency_key::{self, KeyError},
     clock::{Clock, SystemClock},
-    commands::{CommandError, Resources, forward_acknowledgments},
+    commands::{CommandError, Resources, report},
     ledger::{Pools, idempotency::purge},
 };
 use chrono::TimeDelta;
@@ -170,11 +170,11 @@ impl Life<'_> {
 
     /// As the worker does, whatever is due and whatever is not yet.
     async fn forward(&self) {
-        while 0 < forward_acknowledgments::read_on(self.pools.jobs()).await.unwrap() {}
-        let due = "update acknowledgment_forward set next_try_at = now()";
+        while 0 < report::read_on(self.pools.jobs()).await.unwrap() {}
+        let due = "update upstream_report set next_try_at = now()";
         let mut superuser = self.world.database.superuser().await;
         sqlx::raw_sql(due).execute(&mut superuser).await.unwrap();
-        forward_acknowledgments::try_due(&self.instances[1], self.pools.jobs()).await.unwrap();
+        report::try_due(&self.instances[1], self.pools.jobs()).await.unwrap();
     }
 
     async fn open_claims(&self) -> Vec<String> {

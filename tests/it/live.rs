@@ -574,6 +574,7 @@ pub fn subscriber(tenant: &TenantId, device: &str) -> Subscriber {
         authenticated_at: at() - TimeDelta::minutes(1),
         property_ids: vec![property("p1")],
         channels: Channel::ALL.to_vec(),
+        works_by_sharia: false,
         cursor: None,
     }
 }

@@ -51,6 +51,7 @@ mod rate_limits;
 mod schemas;
 mod secrets;
 mod sessions;
+mod suggestions;
 mod support;
 mod tenant_isolation;
 mod upstream_calls;

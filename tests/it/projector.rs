@@ -10,7 +10,7 @@ use backoffice::{
         self, Advance, BuildError, Builder, Lane, Settings, Stores,
         rebuild::{self, Built},
     },
-    views::{Building, View, alert_inbox},
+    views::{Building, View, view},
 };
 use events::TenantId;
 use futures::{StreamExt, future::join_all};
@@ -102,7 +102,9 @@ async fn facts_that_arrive_while_a_view_is_built_again_and_again_are_neither_los
     };
     let forgetting = async {
         for _ in 0..40 {
-            alert_inbox::forget(&bench.stores.cache, &tenant, &property("p1")).await.unwrap();
+            view::forget::<AlertInbox>(&bench.stores.cache, &tenant, &property("p1"))
+                .await
+                .unwrap();
             bench.view(&tenant).await;
             rebuild::view::<AlertInbox>(&bench.stores, &tenant, &property("p1"), |_| ())
                 .await
@@ -245,7 +247,8 @@ async fn a_rebuild_of_all_views_says_how_far_it_is_and_builds_every_one() {
         [("a1", true, true), ("a2", true, false)]
     );
     assert_eq!(bench.stored(&other).await.unwrap().len(), 1);
-    let second = alert_inbox::list(&bench.stores.cache, &other, &property("p2")).await.unwrap();
+    let second =
+        view::list::<AlertInbox>(&bench.stores.cache, &other, &property("p2")).await.unwrap();
     assert_eq!(second.unwrap().len(), 2);
 }
 
@@ -398,6 +401,7 @@ impl Bench {
             authenticated_at: at(),
             property_ids: vec![property("p1")],
             channels: vec![Channel::Alerts],
+            works_by_sharia: false,
             cursor: None,
         };
         self.hub.subscribe(subscriber).await.unwrap()
@@ -432,11 +436,11 @@ impl Bench {
 
     /// As it is in Redis.
     async fn stored(&self, tenant: &TenantId) -> Option<Vec<Alert>> {
-        alert_inbox::list(&self.stores.cache, tenant, &property("p1")).await.unwrap()
+        view::list::<AlertInbox>(&self.stores.cache, tenant, &property("p1")).await.unwrap()
     }
 
     async fn try_stored(&self, tenant: &TenantId) -> bool {
-        alert_inbox::list(&self.stores.cache, tenant, &property("p1")).await.is_ok()
+        view::list::<AlertInbox>(&self.stores.cache, tenant, &property("p1")).await.is_ok()
     }
 
     async fn folded(&self, log: Log) -> i64 {

@@ -14,5 +14,6 @@ pub mod redis;
 pub mod replica;
 pub mod service;
 pub mod sources;
+pub mod suggestions;
 pub mod wait;
 pub mod wire;

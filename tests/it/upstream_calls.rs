@@ -14,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use backoffice::upstream::{
-    Call, CallContext, Service, Settings, Upstream, UpstreamError,
+    Call, CallContext, Reported, Service, Settings, Upstream, UpstreamError,
     breaker::{self, State as Circuit},
     id_token, notification, probe,
     tenant::{self, Membership},
@@ -302,9 +302,9 @@ async fn an_acknowledgment_is_reported_and_an_earlier_one_is_accepted() {
         notification::acknowledge(&upstream, &tenant_id(), &context, acknowledgment).await.unwrap()
     };
 
-    assert_eq!(acknowledge().await, notification::Acknowledged::Recorded);
-    assert_eq!(acknowledge().await, notification::Acknowledged::Already);
-    assert_eq!(acknowledge().await, notification::Acknowledged::Unknown);
+    assert_eq!(acknowledge().await, Reported::Recorded);
+    assert_eq!(acknowledge().await, Reported::Already);
+    assert_eq!(acknowledge().await, Reported::Unknown);
     let (_, target, _) = fake.seen.lock().unwrap().remove(0);
     assert_eq!(target, "/notification-service/api/v1/alerts/alr_1/acknowledge");
 }

@@ -1,7 +1,9 @@
 use std::{collections::BTreeMap, process::Command, time::Duration};
 
 use backoffice::views::{
-    Applied, Building, Redis, SwapOutcome, View, alert_inbox, view::Checkpoints, wait_for_replica,
+    Applied, Building, Redis, SwapOutcome, View,
+    view::{self, Checkpoints},
+    wait_for_replica,
 };
 use events::TenantId;
 use projections::{AlertInbox, Fact, Projection, alert_inbox::Alert};
@@ -204,7 +206,7 @@ async fn where_there_is_a_replica_a_write_counts_when_the_replica_has_it() {
 }
 
 async fn alerts(redis: &Redis, tenant: &TenantId) -> Option<Vec<Alert>> {
-    alert_inbox::list(redis, tenant, &property("p1")).await.unwrap()
+    view::list::<AlertInbox>(redis, tenant, &property("p1")).await.unwrap()
 }
 
 async fn apply(redis: &Redis, tenant: &TenantId, facts: &[Fact]) -> Applied {

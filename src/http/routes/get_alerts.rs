@@ -1,6 +1,6 @@
 //! `GET /alerts`: the alerts of the caller's properties, newest first.
 
-use std::{cmp::Reverse, collections::BTreeMap, str::FromStr};
+use std::collections::BTreeMap;
 
 use axum::{
     Json,
@@ -8,26 +8,26 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use events::{AlertId, upstream::notification::Severity};
+use events::upstream::notification::Severity;
 use http::HeaderName;
-use projections::alert_inbox::{Alert, AlertState};
-use serde::{Deserialize, Serialize, de::IntoDeserializer};
+use projections::{
+    AlertInbox,
+    alert_inbox::{Alert, AlertState},
+};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
     http::{
-        alerts,
         caller::{Entrant, properties},
-        codes::Code,
         extract::Query,
+        inbox,
+        listing::{Parameters, Place, Window, name, word},
         problem::Problem,
-        seal::Purpose,
     },
 };
 
-const LIMIT_DEFAULT: usize = 50;
-const LIMIT_MAX: usize = 100;
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
 /// One page, newest first.
@@ -73,13 +73,8 @@ pub struct Item {
 struct Wish {
     severity: Option<Severity>,
     state: Option<AlertState>,
-    after: Option<Place>,
-    limit: usize,
+    window: Window,
 }
-
-/// An alert's place in the list: newest first, then by id.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct Place(Reverse<i64>, AlertId);
 
 #[utoipa::path(
     get,
@@ -115,19 +110,16 @@ pub(super) async fn handle(
     entrant: Entrant,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Result<Response, Problem> {
-    let wish = Wish::read(&query, |cursor| open_cursor(&app, &entrant, cursor))?;
+    let wish = Wish::read(&query, |cursor| Place::open(&app, &entrant, cursor))?;
     let properties = properties(&entrant, query.get("propertyId").map(String::as_str))?;
     entrant.wait_for_min_position(&app).await?;
-    let inbox = alerts::inbox(&app, &entrant, &properties).await?;
+    let inbox = inbox::read::<AlertInbox>(&app, &entrant, &properties).await?;
     let now = app.clock().now();
-    let (alerts, next) = select(inbox.alerts, &wish, now);
+    let (alerts, next) = select(inbox.items, &wish, now);
     let languages = entrant.languages();
     let page = Page {
         items: alerts.iter().filter_map(|alert| item(alert, now, &languages)).collect(),
-        next_cursor: next.map(|place| {
-            let content = serde_json::to_vec(&place).expect("a number and a string are JSON");
-            app.seal().seal(Purpose::PageCursor, &entrant.caller.tenant_id, &content)
-        }),
+        next_cursor: next.map(|place| place.seal(&app, &entrant)),
     };
     let cache = if inbox.is_hit { "hit" } else { "miss" };
     Ok(([(X_CACHE, cache)], Json(page)).into_response())
@@ -139,55 +131,19 @@ impl Wish {
         query: &BTreeMap<String, String>,
         open_cursor: impl FnOnce(&str) -> Option<Place>,
     ) -> Result<Self, Problem> {
-        let mut problem = Problem::new(Code::ValidationFailed);
-        let mut invalid = |field: &str| problem.errors.push(invalid(field));
-        let severity = query.get("severity").map(|text| word::<Severity>(text));
-        let state = query.get("state").map(|text| word::<AlertState>(text));
-        let after = query.get("cursor").map(|text| open_cursor(text));
-        let limit = query
-            .get("limit")
-            .map(|text| usize::from_str(text).ok().filter(|limit| (1..=LIMIT_MAX).contains(limit)));
-        for (field, is_wrong) in [
-            ("severity", matches!(severity, Some(None))),
-            ("state", matches!(state, Some(None))),
-            ("cursor", matches!(after, Some(None))),
-            ("limit", matches!(limit, Some(None))),
-        ] {
-            if is_wrong {
-                invalid(field);
-            }
-        }
-        if !problem.errors.is_empty() {
-            return Err(problem);
-        }
-        Ok(Self {
-            severity: severity.flatten(),
-            state: state.flatten(),
-            after: after.flatten(),
-            limit: limit.flatten().unwrap_or(LIMIT_DEFAULT),
-        })
+        let mut parameters = Parameters::new(query);
+        let wish = Self {
+            severity: parameters.get("severity", word),
+            state: parameters.get("state", word),
+            window: parameters.window(open_cursor),
+        };
+        parameters.check().map(|()| wish)
     }
-}
-
-fn invalid(field: &str) -> crate::http::problem::FieldError {
-    crate::http::problem::FieldError { field: field.to_owned(), code: "INVALID".to_owned() }
-}
-
-/// The enum value of this name.
-fn word<T: for<'a> Deserialize<'a>>(text: &str) -> Option<T> {
-    let deserializer: serde::de::value::StrDeserializer<'_, serde::de::value::Error> =
-        text.into_deserializer();
-    T::deserialize(deserializer).ok()
-}
-
-fn open_cursor(app: &App, entrant: &Entrant, cursor: &str) -> Option<Place> {
-    let content = app.seal().open(Purpose::PageCursor, &entrant.caller.tenant_id, cursor).ok()?;
-    serde_json::from_slice(&content).ok()
 }
 
 /// The page that is asked for, and where the next one begins.
 fn select(alerts: Vec<Alert>, wish: &Wish, now: DateTime<Utc>) -> (Vec<Alert>, Option<Place>) {
-    let mut placed: Vec<(Place, Alert)> = alerts
+    let placed = alerts
         .into_iter()
         .filter(|alert| wish.state.is_none_or(|state| alert.state(now) == state))
         .filter_map(|alert| {
@@ -195,15 +151,9 @@ fn select(alerts: Vec<Alert>, wish: &Wish, now: DateTime<Utc>) -> (Vec<Alert>, O
             if wish.severity.is_some_and(|severity| raised.severity != severity) {
                 return None;
             }
-            let place = Place(Reverse(raised.at.timestamp_micros()), alert.id.clone());
-            wish.after.as_ref().is_none_or(|after| *after < place).then_some((place, alert))
-        })
-        .collect();
-    placed.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let more = wish.limit < placed.len();
-    placed.truncate(wish.limit);
-    let next = placed.last().map(|(place, _)| place.clone()).filter(|_| more);
-    (placed.into_iter().map(|(_, alert)| alert).collect(), next)
+            Some((Place::new(raised.at, alert.id.clone()), alert))
+        });
+    wish.window.select(placed)
 }
 
 /// An alert as clients see it; `None` while only its acknowledgment is known.
@@ -227,36 +177,12 @@ fn item(alert: &Alert, now: DateTime<Utc>, languages: &[String]) -> Option<Item>
     })
 }
 
-/// The name of an enum's value.
-fn name(value: &impl Serialize) -> String {
-    let value = serde_json::to_value(value).expect("an enum without data is a JSON string");
-    value.as_str().unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use events::{PropertyId, upstream::notification::Localized};
     use projections::alert_inbox::Raised;
 
     use super::*;
-
-    #[test]
-    fn pages_cover_the_list_newest_first_without_gap_or_repeat() {
-        let alerts: Vec<Alert> =
-            [3, 9, 1, 7, 5, 7].iter().enumerate().map(|(n, at)| alert(n, *at)).collect();
-        let mut wish = wish(2);
-        let mut seen = Vec::new();
-        loop {
-            let (page, next) = select(alerts.clone(), &wish, at(0));
-            seen.extend(page.iter().map(|alert| alert.raised.as_ref().unwrap().at.timestamp()));
-            assert!(page.len() <= 2);
-            match next {
-                Some(next) => wish.after = Some(next),
-                None => break,
-            }
-        }
-        assert_eq!(seen, [9, 7, 7, 5, 3, 1]);
-    }
 
     #[test]
     fn an_acknowledgment_without_its_alert_is_not_listed() {
@@ -282,7 +208,7 @@ mod tests {
     }
 
     fn wish(limit: usize) -> Wish {
-        Wish { severity: None, state: None, after: None, limit }
+        Wish { severity: None, state: None, window: Window { after: None, limit } }
     }
 
     fn alert(number: usize, raised_at: i64) -> Alert {
@@ -297,7 +223,7 @@ mod tests {
         };
         Alert {
             id: format!("ntf_{number}").parse().unwrap(),
-            property_id: PropertyId::from_str("ppt_1").unwrap(),
+            property_id: PropertyId::try_from("ppt_1".to_owned()).unwrap(),
             raised: Some(raised),
             acknowledged: None,
             forwarded: false,

@@ -57,7 +57,7 @@ pub(super) async fn handle(
     }
     let cursor =
         headers.get(LAST_EVENT_ID).map(|id| ("Last-Event-ID", id.to_str().unwrap_or("not ASCII")));
-    let subscriber = subscriber(&app, &entrant, &query, cursor)?;
+    let subscriber = subscriber(&app, &entrant, &query, cursor).await?;
     if subscriber.channels.is_empty() {
         return Ok(nothing_to_come_back_for());
     }

@@ -76,7 +76,7 @@ pub(super) async fn handle(
         Some(_) => return Err(Problem::new(Code::ValidationFailed).field("waitMs", "INVALID")),
     };
     let cursor = query.get("after").map(|text| ("after", text.as_str()));
-    let subscriber = subscriber(&app, &entrant, &query, cursor)?;
+    let subscriber = subscriber(&app, &entrant, &query, cursor).await?;
     let wait = Duration::from_millis(wait);
     let polled = app.hub().poll(subscriber, wait).await.map_err(live_problem)?;
     let events = polled.items.into_iter().map(|item| event(item, &app, &entrant));

@@ -5,6 +5,7 @@ use axum::{extract::State, response::Response};
 use events::AlertId;
 use garde::Validate;
 use http::request::Parts;
+use projections::AlertInbox;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -16,7 +17,7 @@ use crate::{
         idempotency::KeyedRequest,
     },
     http::{
-        alerts, body::Json, caller::Entrant, codes::Code, extract::Path, keyed, problem::Problem,
+        body::Json, caller::Entrant, codes::Code, extract::Path, inbox, keyed, problem::Problem,
     },
 };
 
@@ -75,7 +76,7 @@ pub(super) async fn handle(
     let route = format!("POST /alerts/{alert_id}/acknowledge?{query}");
     let body = json!(request);
     let keyed = KeyedRequest::new(app.commands(), &actor, key, &route, &body);
-    let property_id = alerts::property_of(&app, &entrant, &alert_id).await?;
+    let (property_id, _) = inbox::find::<AlertInbox>(&app, &entrant, alert_id.as_str()).await?;
     let wish = Wish { alert_id, property_id, comment: request.comment };
     let (commands, request) = (app.commands().clone(), keyed.clone());
     let acknowledging = async move {

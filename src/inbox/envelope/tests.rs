@@ -19,6 +19,10 @@ fn lock_alert() -> Value {
         "severity": "high", "at": AT})
 }
 
+fn suggestion() -> Value {
+    json!({"suggestionId": "s1", "propertyId": "p1", "decision": "accept", "at": AT})
+}
+
 fn read_json(topic: &str, message: &Value) -> Result<Option<Incoming>, Unreadable> {
     read(topic, &HashMap::new(), message.to_string().as_bytes())
 }
@@ -41,6 +45,11 @@ fn samples() -> Vec<(&'static str, Value)> {
             "melmastoon.lock.device.health_alert.v1",
             json!({"id": "e1", "subject": "melmastoon.lock.device.health_alert.v1",
                 "tenantId": TENANT, "time": AT, "data": lock_alert()}),
+        ),
+        (
+            "melmastoon.ai_orchestrator.events",
+            json!({"id": "e1", "type": "melmastoon.ai_orchestrator.hitl.gate_decided.v1",
+                "tenantId": TENANT, "time": AT, "data": suggestion(), "specVersion": "1.0"}),
         ),
         (
             "melmastoon.notification.events",

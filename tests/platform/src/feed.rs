@@ -21,6 +21,7 @@ pub const ALERT_ACKNOWLEDGED: &str = "melmastoon.notification.alert.acknowledged
 pub const ALERT_RESOLVED: &str = "melmastoon.notification.alert.resolved.v1";
 pub const SUGGESTION_PROPOSED: &str = "melmastoon.ai_orchestrator.suggestion.proposed.v1";
 pub const SUGGESTION_WITHDRAWN: &str = "melmastoon.ai_orchestrator.suggestion.withdrawn.v1";
+pub const GATE_DECIDED: &str = "melmastoon.ai_orchestrator.hitl.gate_decided.v1";
 
 /// An event of now.
 pub fn event(producer: Producer, subject: &str, tenant_id: &str, payload: Value) -> Event {
@@ -112,7 +113,9 @@ pub fn fill(event: &mut Event) {
             "source": event.producer.service(),
             "raisedAt": at,
         }),
-        ALERT_ACKNOWLEDGED | ALERT_RESOLVED | SUGGESTION_WITHDRAWN => json!({ "at": at }),
+        ALERT_ACKNOWLEDGED | ALERT_RESOLVED | SUGGESTION_WITHDRAWN | GATE_DECIDED => {
+            json!({ "at": at })
+        }
         SUGGESTION_PROPOSED => json!({
             "suggestionId": identifier::fresh("sgn"),
             "category": "guest_handling",
@@ -155,6 +158,12 @@ pub fn take_in(world: &mut World, event: &Event) {
         ALERT_ACKNOWLEDGED => move_alert(world, event, AlertState::Acknowledged),
         ALERT_RESOLVED => move_alert(world, event, AlertState::Resolved),
         SUGGESTION_PROPOSED => world.suggestions.insert(suggestion(tenant_id, event)),
+        GATE_DECIDED => {
+            if let Some(suggestion) = world.suggestions.get_mut(tenant_id, &event.aggregate_id) {
+                suggestion.state = SuggestionState::Decided;
+                suggestion.decision = Some(event.payload.clone());
+            }
+        }
         SUGGESTION_WITHDRAWN => {
             if let Some(suggestion) = world.suggestions.get_mut(tenant_id, &event.aggregate_id) {
                 suggestion.state = SuggestionState::Withdrawn;

@@ -1,5 +1,6 @@
 //! ai-orchestrator-service: suggestions, and the decisions reported back on them.
 
+use chrono::DateTime;
 use serde_json::json;
 
 use super::{
@@ -44,12 +45,20 @@ fn list(world: &World, request: &Request) -> Result<Answer, Problem> {
     pages::page(request, suggestions, |suggestion| suggestion.state.text())
 }
 
-/// Body `{decision: accept·reject·modify, …}`; the first decision stands.
+/// Body `{decision: accept·reject·modify, decidedBy, decidedAt, modification?, reasonCode?, comment?}`,
+/// a modification with `modify` and with nothing else; the first decision stands, and one made in
+/// time may be told late.
 fn decide(world: &mut World, request: &Request, id: &str) -> Result<Answer, Problem> {
     let decision = request.text("decision")?;
     if !DECISIONS.contains(&decision) {
         let message = format!("decision must be one of {}", DECISIONS.join(", "));
         return Err(Problem::invalid(message));
+    }
+    request.text("decidedBy")?;
+    let decided_at = DateTime::parse_from_rfc3339(request.text("decidedAt")?)
+        .map_err(|_| Problem::invalid("decidedAt must be an RFC 3339 time"))?;
+    if (decision == "modify") != request.body["modification"].is_object() {
+        return Err(Problem::invalid("a modification comes with modify and with nothing else"));
     }
     let suggestion = world.suggestions.get_mut(&request.tenant_id, id);
     let suggestion = suggestion.ok_or_else(|| no_suggestion(id))?;
@@ -60,6 +69,12 @@ fn decide(world: &mut World, request: &Request, id: &str) -> Result<Answer, Prob
         )
         .with("decision", json!(suggestion.decision)));
     }
+    if suggestion.expires_at <= decided_at {
+        return Err(Problem::conflict(
+            "MELMASTOON.AI.SUGGESTION_EXPIRED",
+            "the suggestion had expired when it was decided on",
+        ));
+    }
     suggestion.state = SuggestionState::Decided;
     suggestion.decision = Some(request.body.clone());
     let payload = json!({
@@ -68,8 +83,8 @@ fn decide(world: &mut World, request: &Request, id: &str) -> Result<Answer, Prob
         "decision": decision,
         "at": request.at,
     });
-    let subject = "melmastoon.ai_orchestrator.hitl.gate_decided.v1";
-    let event = feed::event(Producer::AiOrchestrator, subject, &request.tenant_id, payload);
+    let tenant_id = &request.tenant_id;
+    let event = feed::event(Producer::AiOrchestrator, feed::GATE_DECIDED, tenant_id, payload);
     Ok(Answer::ok(json!(suggestion)).event(event))
 }
 

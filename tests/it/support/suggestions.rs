@@ -1,0 +1,138 @@
+//! Suggestions from beginning to end: proposed by the orchestrator, decided by a desktop, and what
+//! became of it.
+
+use std::time::Duration;
+
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::{
+    alerts::simulate,
+    desktop::{Answer, Desktop},
+    service::{Service, World},
+};
+
+/// The orchestrator proposes something for the desktop's first property. Answers its id.
+pub async fn propose(world: &World, desktop: &Desktop, details: Value) -> String {
+    let mut payload = json!({ "propertyId": desktop.property(), "category": "rate_change" });
+    payload.as_object_mut().unwrap().extend(details.as_object().unwrap().clone());
+    let event = happen(world, desktop, "suggestion.proposed.v1", payload).await;
+    event["payload"]["suggestionId"].as_str().unwrap().to_owned()
+}
+
+/// Something happens to a suggestion at the orchestrator.
+pub async fn happen(world: &World, desktop: &Desktop, what: &str, payload: Value) -> Value {
+    let event = json!({
+        "producer": "ai_orchestrator",
+        "subject": format!("melmastoon.ai_orchestrator.{what}"),
+        "tenantId": desktop.text("tenantId"),
+        "payload": payload,
+    });
+    simulate(world, "/sim/events", &event).await
+}
+
+/// Proposes something and waits until it is in the inbox.
+pub async fn proposed(world: &World, desktop: &mut Desktop, service: &Service) -> String {
+    let id = propose(world, desktop, json!({ "title": "Raise the rate" })).await;
+    listed(desktop, service, &id, |_| true).await;
+    id
+}
+
+/// Asks for suggestions until one of this id fulfils the condition.
+pub async fn listed(
+    desktop: &mut Desktop,
+    service: &Service,
+    id: &str,
+    condition: impl Fn(&Value) -> bool,
+) -> Value {
+    let started = std::time::Instant::now();
+    loop {
+        let items = list(desktop, service, "?limit=100").await;
+        let found = items.iter().find(|item| item["id"] == id);
+        if let Some(item) = found.filter(|item| condition(item)) {
+            return item.clone();
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "never so: {found:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub async fn list(desktop: &mut Desktop, service: &Service, query: &str) -> Vec<Value> {
+    let answer = desktop.get(service, &format!("/ai/suggestions{query}")).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    answer.body["items"].as_array().unwrap().clone()
+}
+
+pub async fn decide(
+    desktop: &mut Desktop,
+    service: &Service,
+    (id, key): (&str, &str),
+    body: &Value,
+) -> Answer {
+    desktop.post(service, &path(id), key, body).await
+}
+
+/// Where a suggestion is decided on.
+pub fn path(id: &str) -> String {
+    format!("/ai/suggestions/{id}/decide")
+}
+
+/// The decisions on a suggestion that the orchestrator took.
+pub async fn effects(world: &World, id: &str) -> Vec<Value> {
+    let url = format!("{}/sim/upstreams/ai-orchestrator-service/effects", world.simulator.url());
+    let effects: Value = checked(http().get(url).send().await.unwrap()).json().await.unwrap();
+    let path = format!("/api/v1/ai/suggestions/{id}/decision");
+    let effects = effects["effects"].as_array().unwrap().iter();
+    effects.filter(|effect| effect["path"].as_str().unwrap().ends_with(&path)).cloned().collect()
+}
+
+/// The kinds of a suggestion's stream without their common beginning, each with its data.
+pub async fn events_of(world: &World, id: &str) -> Vec<(String, Value)> {
+    let query = "select substr(kind, 27), convert_from(body, 'utf8') from event where stream = $1 \
+        order by stream_version";
+    let mut connection = world.database.superuser().await;
+    let rows: Vec<(String, String)> =
+        sqlx::query_as(query).bind(format!("sdl:{id}")).fetch_all(&mut connection).await.unwrap();
+    rows.into_iter().map(|(kind, body)| (kind, serde_json::from_str(&body).unwrap())).collect()
+}
+
+pub async fn kinds_of(world: &World, id: &str) -> Vec<String> {
+    events_of(world, id).await.into_iter().map(|(kind, _)| kind).collect()
+}
+
+/// How many keys anything is remembered of.
+pub async fn claims(world: &World) -> i64 {
+    let mut connection = world.database.superuser().await;
+    let query = "select count(*) from idempotency";
+    sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+}
+
+/// Lets a service go wrong; the orchestrator is `ai-orchestrator-service`.
+pub async fn fault(world: &World, service: &str, fault: Value) {
+    checked(http().put(faults(world, service)).json(&fault).send().await.unwrap());
+}
+
+pub async fn heal(world: &World, service: &str) {
+    checked(http().delete(faults(world, service)).send().await.unwrap());
+}
+
+/// A tenant of this compliance profile.
+pub async fn tenant_of(world: &World, profile: &str) -> String {
+    let url = format!("{}/sim/world", world.simulator.url());
+    let known: Value = checked(http().get(url).send().await.unwrap()).json().await.unwrap();
+    let tenants = known["tenants"].as_array().unwrap().iter();
+    let mut of_profile = tenants.filter(|tenant| tenant["complianceProfile"] == profile);
+    of_profile.next().unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+fn faults(world: &World, service: &str) -> String {
+    format!("{}/sim/upstreams/{service}/faults", world.simulator.url())
+}
+
+fn http() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+fn checked(answer: Response) -> Response {
+    answer.error_for_status().unwrap()
+}
