@@ -3,8 +3,10 @@
 
 pub mod alert_acknowledgment;
 pub mod mfa_attestation;
+pub mod operator_action;
 pub mod operator_session;
 
 pub use alert_acknowledgment::AlertAcknowledgment;
 pub use mfa_attestation::MfaAttestation;
+pub use operator_action::OperatorAction;
 pub use operator_session::OperatorSession;

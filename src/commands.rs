@@ -8,6 +8,7 @@ pub mod forward_acknowledgments;
 pub mod idempotency;
 pub mod keep_sessions;
 pub mod open_session;
+pub mod proxy_mutation;
 pub mod reconcile_alerts;
 pub mod refresh_session;
 mod session_record;
