@@ -3,10 +3,12 @@
 
 pub mod alert_acknowledgment;
 pub mod mfa_attestation;
+pub mod operator_action;
 pub mod operator_session;
 pub mod suggestion_decision;
 
 pub use alert_acknowledgment::AlertAcknowledgment;
 pub use mfa_attestation::MfaAttestation;
+pub use operator_action::OperatorAction;
 pub use operator_session::OperatorSession;
 pub use suggestion_decision::SuggestionDecision;

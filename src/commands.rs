@@ -8,6 +8,7 @@ pub mod force_log_out;
 pub mod idempotency;
 pub mod keep_sessions;
 pub mod open_session;
+pub mod proxy_mutation;
 pub mod reconcile;
 pub mod refresh_session;
 pub mod report;
@@ -28,6 +29,8 @@ use crate::{
     secrets::Secrets,
     upstream::{CallContext, Upstream},
 };
+
+pub use crate::ledger::StoredResponse;
 
 /// What commands work with. Cheap to clone.
 #[derive(Clone)]

@@ -6,11 +6,13 @@ pub mod breaker;
 pub mod call;
 pub mod catalogue;
 pub mod document;
+pub mod ending;
 mod error;
 mod exchange;
 pub mod iam;
 pub mod iam_step_up;
 pub mod id_token;
+pub mod mutations;
 pub mod notification;
 pub mod page;
 pub mod probe;
@@ -184,7 +186,9 @@ impl Upstream {
         .await
         .map_err(|failure| match failure.error {
             // The service looked the key up and says what stands.
-            error @ UpstreamError::Problem(_) => error,
+            UpstreamError::Problem(problem) if problem.is_verdict() => {
+                UpstreamError::Problem(problem)
+            }
             error if maybe_done.load(Ordering::Relaxed) => {
                 UpstreamError::OutcomeUnknown { service: call.service, last: Box::new(error) }
             }

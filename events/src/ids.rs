@@ -166,6 +166,11 @@ impl StreamId {
         Self(session_id.to_string())
     }
 
+    /// One mutation; `ulid` is derived from its claim, so that a repetition finds the stream.
+    pub fn operator_action(ulid: Ulid) -> Self {
+        Self(format!("act_{ulid}"))
+    }
+
     /// Issued, then used once: the versions of this stream decide.
     pub fn attestation(attestation_id: &AttestationId) -> Self {
         Self(attestation_id.to_string())

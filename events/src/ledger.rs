@@ -2,6 +2,7 @@
 
 pub mod alert_acknowledgment;
 pub mod mfa_attestation;
+pub mod operator_action;
 pub mod operator_session;
 pub mod suggestion_decision;
 pub mod system;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::ledger::{
     alert_acknowledgment::AlertAcknowledgmentEvent, mfa_attestation::MfaAttestationEvent,
-    operator_session::OperatorSessionEvent, suggestion_decision::SuggestionDecisionEvent,
-    system::SystemEvent,
+    operator_action::OperatorActionEvent, operator_session::OperatorSessionEvent,
+    suggestion_decision::SuggestionDecisionEvent, system::SystemEvent,
 };
 
 /// Where consumers find a kind's schema:
@@ -25,6 +25,7 @@ pub fn schemas() -> Vec<(String, Value)> {
         kinds_of::<OperatorSessionEvent>(),
         kinds_of::<MfaAttestationEvent>(),
         kinds_of::<SuggestionDecisionEvent>(),
+        kinds_of::<OperatorActionEvent>(),
         kinds_of::<SystemEvent>(),
     ]
     .concat()
@@ -64,7 +65,7 @@ mod tests {
     #[test]
     fn every_kind_has_a_schema_and_a_reader() {
         let described: BTreeSet<String> = schemas().into_iter().map(|(kind, _)| kind).collect();
-        let readable = CURRENT_KINDS.into_iter().map(str::to_owned).collect();
+        let readable = CURRENT_KINDS.iter().map(|kind| (*kind).to_owned()).collect();
         assert_eq!(described, readable);
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 pub struct UnknownKind(pub String);
 
 /// The kinds of [`crate::ledger`] in their current versions.
-pub const CURRENT_KINDS: [&str; 16] = [
+pub const CURRENT_KINDS: &[&str] = &[
     "melmastoon.bff.backoffice.alert.acknowledged.v1",
     "melmastoon.bff.backoffice.acknowledgment.forwarded.v1",
     "melmastoon.bff.backoffice.acknowledgment.forward_failed.v1",
@@ -23,6 +23,11 @@ pub const CURRENT_KINDS: [&str; 16] = [
     "melmastoon.bff.backoffice.suggestion.decided.v1",
     "melmastoon.bff.backoffice.decision.reported.v1",
     "melmastoon.bff.backoffice.decision.report_failed.v1",
+    "melmastoon.bff.backoffice.mutation.requested.v1",
+    "melmastoon.bff.backoffice.mutation.completed.v1",
+    "melmastoon.bff.backoffice.mutation.refused.v1",
+    "melmastoon.bff.backoffice.mutation.outcome_unknown.v1",
+    "melmastoon.bff.backoffice.mutation.resolved.v1",
     "melmastoon.bff.backoffice.relay.dead_lettered.v1",
     "melmastoon.bff.backoffice.projection.rebuilt.v1",
 ];

@@ -126,12 +126,18 @@ impl KeyedRequest {
     /// The key under which an upstream knows this request: a ULID of the whole claim, so that no
     /// other tenant or device meets it, and the same for every repetition.
     pub fn upstream_key(&self, resources: &Resources, purpose: &str) -> String {
+        self.derived_ulid(resources, purpose).to_string()
+    }
+
+    /// The same for every repetition of this request, and nobody else's: names what the request
+    /// makes.
+    pub fn derived_ulid(&self, resources: &Resources, purpose: &str) -> Ulid {
         let parts = [
             self.key.tenant_id.as_str().as_bytes(),
             self.key.device_id.as_str().as_bytes(),
             &self.key.key.to_bytes(),
         ];
-        resources.secrets.derived_ulid(purpose, &parts).to_string()
+        resources.secrets.derived_ulid(purpose, &parts)
     }
 
     /// Looks the key up; `None` when nobody has used it.

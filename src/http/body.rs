@@ -15,6 +15,7 @@ use garde::{
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::{codes::Code, layers::BodyTooSlow, problem::Problem, strict_json};
 
@@ -24,6 +25,12 @@ use super::{codes::Code, layers::BodyTooSlow, problem::Problem, strict_json};
 /// `MALFORMED_REQUEST` for what is no such document, 400 `VALIDATION_FAILED` with the fields.
 #[derive(Clone, Debug)]
 pub struct Json<T>(pub T);
+
+/// A body of `application/json` that is an object; what it may hold is for its reader to check.
+///
+/// Refusals: as [`Json`], but for `VALIDATION_FAILED`.
+#[derive(Clone, Debug)]
+pub struct JsonObject(pub Map<String, Value>);
 
 impl<T, S> FromRequest<S> for Json<T>
 where
@@ -38,6 +45,18 @@ where
         }
         let bytes = read(request.into_body()).await?;
         parse(&bytes).map(Self)
+    }
+}
+
+impl<S: Sync> FromRequest<S> for JsonObject {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if !is_plain_json(request.headers()) {
+            return Err(Problem::new(Code::UnsupportedMediaType));
+        }
+        let bytes = read(request.into_body()).await?;
+        object(&bytes).map(Self)
     }
 }
 
@@ -66,14 +85,8 @@ pub fn parse<T>(bytes: &[u8]) -> Result<T, Problem>
 where
     T: DeserializeOwned + Validate<Context = ()>,
 {
-    let value = strict_json::read(bytes).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        malformed(&format!("not acceptable as JSON at line {line}, column {column}"))
-    })?;
     // Serde would take an array for a struct, member by member.
-    if !value.is_object() {
-        return Err(malformed("the document is no object"));
-    }
+    let value = Value::Object(object(bytes)?);
     let document: T = serde_json::from_value(value).map_err(|error| {
         // Serde quotes what it found, except where it names a member of ours that is missing.
         let message = error.to_string();
@@ -85,6 +98,17 @@ where
     })?;
     validate(&document)?;
     Ok(document)
+}
+
+fn object(bytes: &[u8]) -> Result<Map<String, Value>, Problem> {
+    let value = strict_json::read(bytes).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        malformed(&format!("not acceptable as JSON at line {line}, column {column}"))
+    })?;
+    match value {
+        Value::Object(members) => Ok(members),
+        _ => Err(malformed("the document is no object")),
+    }
 }
 
 /// # Errors

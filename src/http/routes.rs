@@ -11,6 +11,7 @@ pub mod post_alert_acknowledge;
 pub mod post_auth_mfa_step_up;
 pub mod post_auth_refresh;
 pub mod post_auth_sign_out;
+pub mod post_mutation;
 
 use axum::{Router, middleware, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -28,6 +29,7 @@ fn authenticated() -> OpenApiRouter<App> {
         .routes(routes!(get_ai_suggestions::handle))
         .routes(routes!(post_ai_suggestion_decide::handle))
         .routes(routes!(post_auth_mfa_step_up::handle))
+        .merge(post_mutation::router())
         .routes(routes!(get_live_poll::handle))
         .routes(routes!(get_live::handle))
         .route("/sse/stream", get(get_live::handle))

@@ -75,6 +75,21 @@ impl UpstreamError {
 }
 
 impl UpstreamProblem {
+    /// The service read the request and says what stands. Otherwise it turned the request away
+    /// unread, and the same request may have another answer later.
+    pub fn is_verdict(&self) -> bool {
+        let turned_away =
+            [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+        let is_readable = self.code.is_some() || self.status == StatusCode::NOT_FOUND;
+        is_readable && !turned_away.contains(&self.status) && !self.is_under_way()
+    }
+
+    /// It is about our own key: an earlier attempt is still being worked on.
+    pub fn is_under_way(&self) -> bool {
+        self.status == StatusCode::CONFLICT
+            && self.code.as_deref().is_some_and(|code| code.ends_with("IDEMPOTENCY_IN_PROGRESS"))
+    }
+
     pub(super) fn read(
         service: Service,
         status: StatusCode,

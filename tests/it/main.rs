@@ -43,6 +43,7 @@ mod live_abuse;
 mod live_service;
 mod mfa;
 mod mfa_step_up;
+mod mutations;
 mod outbox;
 mod policy;
 mod projector;

@@ -83,6 +83,11 @@ fn post(
         })?;
     let micro = amount.as_micro().filter(|micro| *micro > 0);
     let micro = micro.ok_or_else(|| Problem::invalid("amountMicro must be a positive integer"))?;
+    let threshold = world.tenant(&request.tenant_id).map(|tenant| &tenant.large_charge_threshold);
+    let is_large = threshold.and_then(Money::as_micro).is_some_and(|from| from <= micro);
+    if posting == Posting::Refund || posting == Posting::Charge && is_large {
+        request.check_attestation()?;
+    }
     let folio = open_folio(world, request, id)?;
     if amount.currency != folio.balance.currency {
         let message = format!("the folio is kept in {}", folio.balance.currency);
@@ -121,7 +126,9 @@ fn open_folio<'world>(
     request: &Request,
     id: &str,
 ) -> Result<&'world mut Folio, Problem> {
-    let folio = world.folios.get_mut(&request.tenant_id, id).ok_or_else(|| no_folio(id))?;
+    let folio = world.folios.get_mut(&request.tenant_id, id);
+    let folio = folio.filter(|folio| request.concerns(&folio.property_id));
+    let folio = folio.ok_or_else(|| no_folio(id))?;
     if folio.state == FolioState::Closed {
         return Err(Problem::conflict("MELMASTOON.BILLING.FOLIO_CLOSED", "the folio is closed"));
     }

@@ -139,6 +139,33 @@ impl Request {
         self.body[member].as_str()
     }
 
+    /// Whether an item of this property is among those the request is about: all, unless it names a
+    /// property.
+    pub fn concerns(&self, property_id: &str) -> bool {
+        self.header("x-property-id").is_none_or(|named| named == property_id)
+    }
+
+    /// # Errors
+    /// 412 when `If-Match` names another version.
+    pub fn check_version(&self, version: u32) -> Result<(), Problem> {
+        let current = entity_tag(version);
+        if self.header("if-match").is_none_or(|tag| tag == "*" || tag == current) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "MELMASTOON.GENERAL.PRECONDITION_FAILED",
+            format!("it is at {current}"),
+        ))
+    }
+
+    /// # Errors
+    /// 400 that names `X-Mfa-Attestation` when it is missing.
+    pub fn check_attestation(&self) -> Result<(), Problem> {
+        let attestation = self.header("x-mfa-attestation");
+        attestation.map(|_| ()).ok_or_else(|| missing_header("X-Mfa-Attestation"))
+    }
+
     /// 404 for a path the service does not have.
     pub fn unknown(&self) -> Problem {
         Problem::not_found(format!("{} has no {} {}", self.service.name(), self.method, self.path))

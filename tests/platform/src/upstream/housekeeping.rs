@@ -74,7 +74,10 @@ fn go(
     id: &str,
     (from, to, room_status): (TaskState, TaskState, RoomStatus),
 ) -> Result<Answer, Problem> {
-    let task = world.tasks.get_mut(&request.tenant_id, id).ok_or_else(|| no_task(id))?;
+    let task = world.tasks.get_mut(&request.tenant_id, id);
+    let task = task.filter(|task| request.concerns(&task.property_id));
+    let task = task.ok_or_else(|| no_task(id))?;
+    request.check_version(task.version)?;
     if task.state != from {
         let (is, must) = (task.state.text(), from.text());
         return Err(Problem::conflict(
@@ -109,6 +112,7 @@ fn set_status(world: &mut World, request: &Request, id: &str) -> Result<Answer, 
     let status: RoomStatus = serde_json::from_value(json!(request.text("status")?))
         .map_err(|error| Problem::invalid(format!("status: {error}")))?;
     let room = world.rooms.get_mut(&request.tenant_id, id);
+    let room = room.filter(|room| request.concerns(&room.property_id));
     let room = room.ok_or_else(|| Problem::not_found(format!("no room {id}")))?;
     if room.occupied && matches!(status, RoomStatus::OutOfOrder | RoomStatus::OutOfService) {
         return Err(Problem::new(

@@ -55,6 +55,9 @@ pub fn answer(world: &mut World, request: &Request) -> Result<Answer, Problem> {
 /// Body `{propertyId, title, category, severity, roomId?}`.
 fn open(world: &mut World, request: &Request) -> Result<Answer, Problem> {
     let property_id = request.text("propertyId")?;
+    if !request.concerns(property_id) {
+        return Err(Problem::invalid("propertyId is not that of X-Property-Id"));
+    }
     pages::property_by_id(world, &request.tenant_id, property_id)?;
     let (title, severity) = (request.text("title")?, request.text("severity")?);
     if title.chars().count() > TITLE_CHARACTERS_MAX {
@@ -87,7 +90,10 @@ fn go(
     id: &str,
     (from, to): (&[WorkOrderState], WorkOrderState),
 ) -> Result<Answer, Problem> {
-    let order = world.work_orders.get_mut(&request.tenant_id, id).ok_or_else(|| no_order(id))?;
+    let order = world.work_orders.get_mut(&request.tenant_id, id);
+    let order = order.filter(|order| request.concerns(&order.property_id));
+    let order = order.ok_or_else(|| no_order(id))?;
+    request.check_version(order.version)?;
     if !from.contains(&order.state) {
         let (is, to) = (order.state.text(), to.text());
         return Err(Problem::conflict(

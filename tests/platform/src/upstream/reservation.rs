@@ -143,7 +143,9 @@ fn reservation_in<'world>(
     state: ReservationState,
 ) -> Result<&'world mut Reservation, Problem> {
     let stay = world.reservations.get_mut(&request.tenant_id, id);
+    let stay = stay.filter(|stay| request.concerns(&stay.property_id));
     let stay = stay.ok_or_else(|| no_reservation(id))?;
+    request.check_version(stay.version)?;
     if stay.state != state {
         let (is, must) = (stay.state.text(), state.text());
         return Err(Problem::conflict(
