@@ -38,8 +38,8 @@ pub const CURRENT_KINDS: &[&str] = &[
 /// [`UnknownKind`] for a kind that has no path to a current one: a newer binary wrote it.
 pub fn upcast(kind: &str, data: Value) -> Result<(&'static str, Value), UnknownKind> {
     CURRENT_KINDS
-        .into_iter()
-        .find(|current| *current == kind)
-        .map(|current| (current, data))
+        .iter()
+        .find(|current| **current == kind)
+        .map(|current| (*current, data))
         .ok_or_else(|| UnknownKind(kind.to_owned()))
 }

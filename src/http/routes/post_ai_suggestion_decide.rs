@@ -110,6 +110,7 @@ pub(super) async fn handle(
     let suggestion = visible(&app, &entrant, &suggestion_id).await?;
     let wish = wish(&app, request, suggestion)?;
     let (commands, context) = (app.commands().clone(), entrant.context.clone());
+    let keyed_request = keyed.clone();
     let deciding = async move {
         let render = |refusal| refused(&context, refusal);
         let request = decide_suggestion::Request {
@@ -120,7 +121,7 @@ pub(super) async fn handle(
         };
         decide_suggestion::run(&commands, request).await
     };
-    let outcome = keyed::to_its_end(&app, deciding).await?;
+    let outcome = keyed::in_turn(&app, &keyed_request, deciding).await?;
     Ok(keyed::response(&app, &entrant.caller, outcome))
 }
 

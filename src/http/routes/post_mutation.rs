@@ -52,14 +52,14 @@ async fn handle(app: &App, entrant: &Entrant, asked: Asked) -> Result<Response, 
     let actor = entrant.actor();
     let body = Value::Object(wish.body.clone());
     let keyed = KeyedRequest::new(app.commands(), &actor, key, &asked.named(&wish), &body);
-    let commands = app.commands().clone();
+    let (commands, request) = (app.commands().clone(), keyed.clone());
     let render = keyed::render(&entrant.context);
     let proxying = async move {
         let (actor, wish, keyed) = (&actor, &wish, &keyed);
         let request = proxy_mutation::Request { actor, wish, keyed, render: &render };
         proxy_mutation::run(&commands, request).await
     };
-    let outcome = keyed::to_its_end(app, proxying).await?;
+    let outcome = keyed::in_turn(app, &request, proxying).await?;
     Ok(keyed::response(app, &entrant.caller, outcome))
 }
 
