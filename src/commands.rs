@@ -2,11 +2,13 @@
 
 pub mod acknowledge_alert;
 pub mod close_session;
+pub mod complete_lock_actions;
 pub mod consume_attestation;
 pub mod force_log_out;
 pub mod forward_acknowledgments;
 pub mod idempotency;
 pub mod keep_sessions;
+pub mod lock_action;
 pub mod open_session;
 pub mod reconcile_alerts;
 pub mod refresh_session;
@@ -26,6 +28,8 @@ use crate::{
     secrets::Secrets,
     upstream::{CallContext, Upstream},
 };
+
+pub use crate::ledger::StoredResponse;
 
 /// What commands work with. Cheap to clone.
 #[derive(Clone)]

@@ -14,6 +14,7 @@ pub mod health;
 pub mod keyed;
 pub mod layers;
 pub mod live;
+pub mod locks;
 pub mod messages;
 pub mod metrics;
 pub mod openapi;

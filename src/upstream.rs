@@ -10,6 +10,7 @@ mod exchange;
 pub mod iam;
 pub mod iam_step_up;
 pub mod id_token;
+pub mod lock_integration;
 pub mod notification;
 pub mod probe;
 pub mod tenant;

@@ -95,6 +95,36 @@ id!(
     is_opaque
 );
 id!(
+    /// A lock of a door at lock-integration-service, opaque, 1–64 characters.
+    LockId,
+    "lock id",
+    is_opaque
+);
+id!(
+    /// A key of a door at lock-integration-service, opaque, 1–64 characters.
+    KeyCredentialId,
+    "key credential id",
+    is_opaque
+);
+id!(
+    /// A reservation at reservation-service, opaque, 1–64 characters.
+    ReservationId,
+    "reservation id",
+    is_opaque
+);
+id!(
+    /// A room at inventory-service, opaque, 1–64 characters.
+    RoomId,
+    "room id",
+    is_opaque
+);
+id!(
+    /// An action on a lock of ours, `lap_` and a ULID.
+    LockActionId,
+    "lock action id",
+    |text| is_prefixed_ulid(text, "lap_")
+);
+id!(
     /// A session of ours, `bos_` and a ULID.
     SessionId,
     "session id",
@@ -139,6 +169,12 @@ impl AttestationId {
     }
 }
 
+impl LockActionId {
+    pub fn new(ulid: Ulid) -> Self {
+        Self(format!("lap_{ulid}"))
+    }
+}
+
 impl EventId {
     pub fn new(ulid: Ulid) -> Self {
         Self(format!("evt_{ulid}"))
@@ -153,6 +189,10 @@ impl StreamId {
 
     pub fn session(session_id: &SessionId) -> Self {
         Self(session_id.to_string())
+    }
+
+    pub fn lock_action(action_id: &LockActionId) -> Self {
+        Self(action_id.to_string())
     }
 
     /// Issued, then used once: the versions of this stream decide.

@@ -9,7 +9,7 @@ pub mod upstream;
 
 pub use envelope::{Envelope, Metadata};
 pub use ids::{
-    AlertId, AttestationId, DeviceId, EventId, InvalidId, OperatorId, PropertyId, SessionId,
-    StreamId, TenantId,
+    AlertId, AttestationId, DeviceId, EventId, InvalidId, KeyCredentialId, LockActionId, LockId,
+    OperatorId, PropertyId, ReservationId, RoomId, SessionId, StreamId, TenantId,
 };
 pub use ledger::{Ledger, LedgerEvent, Period, RetentionClass};

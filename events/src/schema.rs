@@ -5,8 +5,9 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use crate::ledger::{
-    alert_acknowledgment::AlertAcknowledgmentEvent, mfa_attestation::MfaAttestationEvent,
-    operator_session::OperatorSessionEvent, system::SystemEvent,
+    alert_acknowledgment::AlertAcknowledgmentEvent, lock_action::LockActionEvent,
+    mfa_attestation::MfaAttestationEvent, operator_session::OperatorSessionEvent,
+    system::SystemEvent,
 };
 
 /// Where consumers find a kind's schema:
@@ -23,6 +24,7 @@ pub fn schemas() -> Vec<(String, Value)> {
         kinds_of::<AlertAcknowledgmentEvent>(),
         kinds_of::<OperatorSessionEvent>(),
         kinds_of::<MfaAttestationEvent>(),
+        kinds_of::<LockActionEvent>(),
         kinds_of::<SystemEvent>(),
     ]
     .concat()

@@ -160,7 +160,8 @@ fn subject(event: &FactEvent) -> Option<(&AlertId, &PropertyId)> {
         FactEvent::OperatorSession(_)
         | FactEvent::System(_)
         | FactEvent::Upstream(
-            UpstreamEvent::SessionRevoked(_)
+            UpstreamEvent::LockCredential(_)
+            | UpstreamEvent::SessionRevoked(_)
             | UpstreamEvent::UserLocked(_)
             | UpstreamEvent::DeviceRevoked(_)
             | UpstreamEvent::Tenant(_),
@@ -192,7 +193,8 @@ fn apply_upstream(alert: &mut Alert, event: &UpstreamEvent) {
             alert.acknowledge(ack.at, ack.by.clone().unwrap_or_default());
         }
         UpstreamEvent::AlertResolved(resolved) => alert.resolve(resolved.at),
-        UpstreamEvent::SessionRevoked(_)
+        UpstreamEvent::LockCredential(_)
+        | UpstreamEvent::SessionRevoked(_)
         | UpstreamEvent::UserLocked(_)
         | UpstreamEvent::DeviceRevoked(_)
         | UpstreamEvent::Tenant(_) => (),

@@ -10,7 +10,10 @@ use super::{connect::Started, rotate, supervise::supervise};
 use crate::{
     access::{Gate, StoreError},
     clock,
-    commands::{close_session::Places, force_log_out, forward_acknowledgments, keep_sessions},
+    commands::{
+        close_session::Places, complete_lock_actions, force_log_out, forward_acknowledgments,
+        keep_sessions,
+    },
     config::Config,
     inbox::{
         intake::{self, Intake},
@@ -80,6 +83,7 @@ pub fn start(
     revoke(started, tracker, shutdown);
     look_after_sessions(started, tracker, shutdown);
     forward(started, tracker, shutdown);
+    complete(started, tracker, shutdown);
     partition(started, tracker, shutdown);
     purge(started, tracker, shutdown);
 }
@@ -200,6 +204,17 @@ fn forward(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToke
         async move {
             let head = resources.ledger.head();
             forward_acknowledgments::run(&resources, pools.jobs(), head, &shutdown).await
+        }
+    });
+}
+
+fn complete(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
+    let (resources, pools) = (started.app.commands().clone(), started.app.pools().clone());
+    supervise("lock-action-completion", tracker, shutdown, move |shutdown| {
+        let (resources, pools) = (resources.clone(), pools.clone());
+        async move {
+            let head = resources.ledger.head();
+            complete_lock_actions::run(&resources, pools.jobs(), head, &shutdown).await
         }
     });
 }

@@ -9,6 +9,8 @@ pub mod post_alert_acknowledge;
 pub mod post_auth_mfa_step_up;
 pub mod post_auth_refresh;
 pub mod post_auth_sign_out;
+pub mod post_lock_issue_key;
+pub mod post_lock_revoke_key;
 
 use axum::{Router, middleware, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -24,6 +26,8 @@ fn authenticated() -> OpenApiRouter<App> {
         .routes(routes!(get_alerts::handle))
         .routes(routes!(post_alert_acknowledge::handle))
         .routes(routes!(post_auth_mfa_step_up::handle))
+        .routes(routes!(post_lock_issue_key::handle))
+        .routes(routes!(post_lock_revoke_key::handle))
         .routes(routes!(get_live_poll::handle))
         .routes(routes!(get_live::handle))
         .route("/sse/stream", get(get_live::handle))

@@ -74,6 +74,7 @@ impl Revocation {
             UpstreamEvent::AlertRaised(_)
             | UpstreamEvent::AlertAcknowledged(_)
             | UpstreamEvent::AlertResolved(_)
+            | UpstreamEvent::LockCredential(_)
             | UpstreamEvent::LockHealthAlert(_) => return None,
         };
         let (tenant_id, event_id) = (incoming.tenant_id, incoming.event_id);
