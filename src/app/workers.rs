@@ -47,6 +47,13 @@ pub fn start(
     let keys_shutdown = shutdown.clone();
     tracker.spawn(async move { gate.run(keys_shutdown).await });
 
+    let (jobs, jobs_shutdown) = (app.clone(), shutdown.clone());
+    tracker.spawn(async move {
+        if let Some(scheduler) = jobs.scheduler() {
+            scheduler.run(jobs_shutdown).await;
+        }
+    });
+
     tracker.spawn(clock::watch::run(app.clock().clone(), shutdown.clone()));
 
     let (secrets, app_of_secrets) = (started.secrets.clone(), app.clone());
