@@ -17,6 +17,7 @@ pub mod policy;
 pub mod rate;
 mod refusal;
 pub mod replay;
+pub mod scheduler;
 pub mod session;
 mod settings;
 pub mod standing;

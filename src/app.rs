@@ -1,6 +1,7 @@
 //! The composition root: what the parts of one instance are, who starts them, and how they end.
 
 pub mod connect;
+pub mod jobs;
 pub mod maintenance;
 pub mod readiness;
 pub mod rotate;
@@ -18,7 +19,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    access::{Gate, session::SessionStore},
+    access::{Gate, scheduler::Scheduler, session::SessionStore},
     clock::{SharedClock, SystemClock},
     commands::Resources,
     config::Config,
@@ -46,6 +47,8 @@ pub struct Parts {
     pub cache_tier: Redis,
     pub session_tier: Redis,
     pub clock: SharedClock,
+    /// Who may start jobs; `None`: nobody over HTTP.
+    pub scheduler: Option<Scheduler>,
     /// Commands that outlive their request.
     pub tracker: TaskTracker,
 }
@@ -106,6 +109,10 @@ impl App {
 
     pub fn clock(&self) -> &SharedClock {
         &self.0.clock
+    }
+
+    pub fn scheduler(&self) -> Option<&Scheduler> {
+        self.0.scheduler.as_ref()
     }
 
     pub fn tracker(&self) -> &TaskTracker {

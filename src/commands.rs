@@ -2,11 +2,13 @@
 
 pub mod acknowledge_alert;
 pub mod close_session;
+pub mod complete_lock_actions;
 pub mod consume_attestation;
 pub mod decide_suggestion;
 pub mod force_log_out;
 pub mod idempotency;
 pub mod keep_sessions;
+pub mod lock_action;
 pub mod open_session;
 pub mod proxy_mutation;
 pub mod reconcile;

@@ -21,6 +21,7 @@ pub struct Config {
     pub tokens: Tokens,
     pub upstreams: Upstreams,
     pub limits: Limits,
+    pub scheduler: SchedulerAccount,
     pub foundation: Foundation,
 }
 
@@ -114,6 +115,20 @@ pub struct Limits {
     pub update_url: Option<Url>,
 }
 
+/// Who may start jobs over HTTP.
+#[derive(Clone, Debug)]
+pub struct SchedulerAccount {
+    /// `SCHEDULER_EMAIL`: the service account that may; unset: nobody.
+    pub email: Option<String>,
+    /// `SCHEDULER_AUDIENCE`, default the first of `BACKOFFICE_PUBLIC_BASES`, without a slash at its
+    /// end: what its identity tokens are for.
+    pub audience: String,
+    /// `SCHEDULER_ISSUER`, default `https://accounts.google.com`.
+    pub issuer: String,
+    /// `SCHEDULER_JWKS_URL`, default `https://www.googleapis.com/oauth2/v3/certs`.
+    pub jwks_url: Url,
+}
+
 #[derive(Clone, Debug)]
 pub struct Upstreams {
     /// `UPSTREAM_BASE_URL`: every service stands under `<base>/<service>`; unset, each has its own
@@ -161,6 +176,7 @@ impl Config {
         let tokens = reader.tokens();
         let upstreams = reader.upstreams();
         let limits = reader.limits();
+        let scheduler = reader.scheduler(server.as_ref());
         let foundation = reader.foundation();
         let config = || {
             Some(Self {
@@ -168,6 +184,7 @@ impl Config {
                 tokens: tokens?,
                 upstreams,
                 limits,
+                scheduler: scheduler?,
                 foundation: foundation?,
             })
         };
@@ -190,6 +207,18 @@ impl Foundation {
             (Some(foundation), mistakes) if mistakes.is_empty() => Ok(foundation),
             (_, mistakes) => Err(ConfigError(mistakes)),
         }
+    }
+}
+
+impl Upstreams {
+    /// Reads how services are called from the process's environment, for a repair that calls one.
+    ///
+    /// # Errors
+    /// See [`Config::from_environment`].
+    pub fn from_environment() -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(config::Environment::default())?;
+        let upstreams = reader.upstreams();
+        if reader.mistakes.is_empty() { Ok(upstreams) } else { Err(ConfigError(reader.mistakes)) }
     }
 }
 

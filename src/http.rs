@@ -15,6 +15,7 @@ pub mod keyed;
 pub mod layers;
 pub mod listing;
 pub mod live;
+pub mod locks;
 pub mod messages;
 pub mod metrics;
 pub mod openapi;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use backoffice::{
     app::{self, maintenance},
-    config::{self, Config, Foundation},
+    config::{self, Config, Foundation, Upstreams},
     database, desktop, dev, secrets,
     telemetry::{self, LogFormat},
 };
@@ -92,6 +92,8 @@ enum Job {
     Partitions,
     /// Forget the answers of idempotency keys that no client may use any more
     PurgeIdempotency,
+    /// Find out what became of actions on locks that have no outcome
+    Completer,
 }
 
 #[tokio::main]
@@ -139,6 +141,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Role::Job { name: Job::PurgeIdempotency } => {
             maintenance::purge_idempotency(&Foundation::from_environment()?).await
+        }
+        Role::Job { name: Job::Completer } => {
+            let upstreams = Upstreams::from_environment()?;
+            maintenance::complete(&Foundation::from_environment()?, &upstreams).await
         }
         Role::Desktop(options) => desktop::run(*options).await,
         Role::Dev(options) => dev::run(options).await,

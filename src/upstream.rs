@@ -12,6 +12,7 @@ mod exchange;
 pub mod iam;
 pub mod iam_step_up;
 pub mod id_token;
+pub mod lock_integration;
 pub mod mutations;
 pub mod notification;
 pub mod page;

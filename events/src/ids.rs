@@ -101,6 +101,36 @@ id!(
     is_opaque
 );
 id!(
+    /// A lock of a door at lock-integration-service, opaque, 1–64 characters.
+    LockId,
+    "lock id",
+    is_opaque
+);
+id!(
+    /// A key of a door at lock-integration-service, opaque, 1–64 characters.
+    KeyCredentialId,
+    "key credential id",
+    is_opaque
+);
+id!(
+    /// A reservation at reservation-service, opaque, 1–64 characters.
+    ReservationId,
+    "reservation id",
+    is_opaque
+);
+id!(
+    /// A room at inventory-service, opaque, 1–64 characters.
+    RoomId,
+    "room id",
+    is_opaque
+);
+id!(
+    /// An action on a lock of ours, `lap_` and a ULID.
+    LockActionId,
+    "lock action id",
+    |text| is_prefixed_ulid(text, "lap_")
+);
+id!(
     /// A session of ours, `bos_` and a ULID.
     SessionId,
     "session id",
@@ -145,6 +175,12 @@ impl AttestationId {
     }
 }
 
+impl LockActionId {
+    pub fn new(ulid: Ulid) -> Self {
+        Self(format!("lap_{ulid}"))
+    }
+}
+
 impl EventId {
     pub fn new(ulid: Ulid) -> Self {
         Self(format!("evt_{ulid}"))
@@ -169,6 +205,10 @@ impl StreamId {
     /// One mutation; `ulid` is derived from its claim, so that a repetition finds the stream.
     pub fn operator_action(ulid: Ulid) -> Self {
         Self(format!("act_{ulid}"))
+    }
+
+    pub fn lock_action(action_id: &LockActionId) -> Self {
+        Self(action_id.to_string())
     }
 
     /// Issued, then used once: the versions of this stream decide.

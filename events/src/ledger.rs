@@ -1,6 +1,7 @@
 //! The ledgers, and what an event that stands in one can say of itself.
 
 pub mod alert_acknowledgment;
+pub mod lock_action;
 pub mod mfa_attestation;
 pub mod operator_action;
 pub mod operator_session;

@@ -9,7 +9,7 @@ pub mod upstream;
 
 pub use envelope::{Envelope, Metadata};
 pub use ids::{
-    AlertId, AttestationId, DeviceId, EventId, InvalidId, OperatorId, PropertyId, SessionId,
-    StreamId, SuggestionId, TenantId,
+    AlertId, AttestationId, DeviceId, EventId, InvalidId, KeyCredentialId, LockActionId, LockId,
+    OperatorId, PropertyId, ReservationId, RoomId, SessionId, StreamId, SuggestionId, TenantId,
 };
 pub use ledger::{Ledger, LedgerEvent, Period, RetentionClass};

@@ -5,9 +5,10 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use crate::ledger::{
-    alert_acknowledgment::AlertAcknowledgmentEvent, mfa_attestation::MfaAttestationEvent,
-    operator_action::OperatorActionEvent, operator_session::OperatorSessionEvent,
-    suggestion_decision::SuggestionDecisionEvent, system::SystemEvent,
+    alert_acknowledgment::AlertAcknowledgmentEvent, lock_action::LockActionEvent,
+    mfa_attestation::MfaAttestationEvent, operator_action::OperatorActionEvent,
+    operator_session::OperatorSessionEvent, suggestion_decision::SuggestionDecisionEvent,
+    system::SystemEvent,
 };
 
 /// Where consumers find a kind's schema:
@@ -26,6 +27,7 @@ pub fn schemas() -> Vec<(String, Value)> {
         kinds_of::<MfaAttestationEvent>(),
         kinds_of::<SuggestionDecisionEvent>(),
         kinds_of::<OperatorActionEvent>(),
+        kinds_of::<LockActionEvent>(),
         kinds_of::<SystemEvent>(),
     ]
     .concat()

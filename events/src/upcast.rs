@@ -28,6 +28,11 @@ pub const CURRENT_KINDS: &[&str] = &[
     "melmastoon.bff.backoffice.mutation.refused.v1",
     "melmastoon.bff.backoffice.mutation.outcome_unknown.v1",
     "melmastoon.bff.backoffice.mutation.resolved.v1",
+    "melmastoon.bff.backoffice.lock_action.requested.v1",
+    "melmastoon.bff.backoffice.lock_action.completed.v1",
+    "melmastoon.bff.backoffice.lock_action.failed.v1",
+    "melmastoon.bff.backoffice.lock_action.outcome_unknown.v1",
+    "melmastoon.bff.backoffice.lock_action.resolved.v1",
     "melmastoon.bff.backoffice.relay.dead_lettered.v1",
     "melmastoon.bff.backoffice.projection.rebuilt.v1",
 ];

@@ -16,6 +16,7 @@ pub enum UpstreamEvent {
     AlertAcknowledged(notification::AlertAcknowledged),
     AlertResolved(notification::AlertResolved),
     LockHealthAlert(lock::HealthAlert),
+    LockCredential(lock::CredentialChange),
     SessionRevoked(iam::SessionRevoked),
     UserLocked(iam::UserLocked),
     DeviceRevoked(iam::DeviceRevoked),
@@ -37,6 +38,9 @@ impl UpstreamEvent {
             }
             "melmastoon.notification.alert.resolved.v1" => Self::AlertResolved(from(payload)?),
             "melmastoon.lock.device.health_alert.v1" => Self::LockHealthAlert(from(payload)?),
+            "melmastoon.lock.credential.issued.v1"
+            | "melmastoon.lock.credential.revoked.v1"
+            | "melmastoon.lock.credential.failed.v1" => Self::LockCredential(from(payload)?),
             "melmastoon.iam.session.revoked.v1" => Self::SessionRevoked(from(payload)?),
             "melmastoon.iam.user.locked.v1" => Self::UserLocked(from(payload)?),
             "melmastoon.iam.device.revoked.v1" => Self::DeviceRevoked(from(payload)?),

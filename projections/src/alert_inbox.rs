@@ -163,7 +163,8 @@ fn subject(event: &FactEvent) -> Option<(&AlertId, &PropertyId)> {
         | FactEvent::SuggestionDecision(_)
         | FactEvent::System(_)
         | FactEvent::Upstream(
-            UpstreamEvent::SessionRevoked(_)
+            UpstreamEvent::LockCredential(_)
+            | UpstreamEvent::SessionRevoked(_)
             | UpstreamEvent::UserLocked(_)
             | UpstreamEvent::DeviceRevoked(_)
             | UpstreamEvent::Tenant(_)
@@ -196,7 +197,8 @@ fn apply_upstream(alert: &mut Alert, event: &UpstreamEvent) {
             alert.acknowledge(ack.at, ack.by.clone().unwrap_or_default());
         }
         UpstreamEvent::AlertResolved(resolved) => alert.resolve(resolved.at),
-        UpstreamEvent::SessionRevoked(_)
+        UpstreamEvent::LockCredential(_)
+        | UpstreamEvent::SessionRevoked(_)
         | UpstreamEvent::UserLocked(_)
         | UpstreamEvent::DeviceRevoked(_)
         | UpstreamEvent::Tenant(_)

@@ -137,7 +137,8 @@ fn alert_event(event: &FactEvent) -> Option<LiveEvent> {
         | FactEvent::SuggestionDecision(_)
         | FactEvent::System(_)
         | FactEvent::Upstream(
-            UpstreamEvent::SessionRevoked(_)
+            UpstreamEvent::LockCredential(_)
+            | UpstreamEvent::SessionRevoked(_)
             | UpstreamEvent::UserLocked(_)
             | UpstreamEvent::DeviceRevoked(_)
             | UpstreamEvent::Tenant(_)

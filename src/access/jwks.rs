@@ -159,7 +159,7 @@ impl Jwks {
         if document.len() > DOCUMENT_BYTES_MAX {
             return Err(FetchError::TooLarge);
         }
-        let keys = KeySet::read(&document).ok_or(FetchError::Unusable)?;
+        let keys = KeySet::read(&document, &self.algorithms).ok_or(FetchError::Unusable)?;
         self.keys.store(Some(Arc::new(Fetched { keys, at: Instant::now() })));
         lock(&self.unknown).clear();
         self.last_succeeded.store(true, Ordering::Relaxed);

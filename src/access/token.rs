@@ -179,7 +179,7 @@ fn read_header(json: &[u8]) -> Result<Header, TokenError> {
 
 /// The crate verifies the signature and nothing else: its checks of claims are lax where ours are
 /// strict, and it asks the machine for the time.
-fn verify_signature(
+pub(super) fn verify_signature(
     token: &str,
     key: &jsonwebtoken::DecodingKey,
     algorithm: Algorithm,

@@ -14,7 +14,7 @@ use super::{App, Parts, Stop};
 use crate::{
     clock::SharedClock,
     commands::{Resources, idempotency::turn::Turns},
-    config::{Config, Stores},
+    config::{Config, Stores, Upstreams},
     database,
     http::seal::Seal,
     inbox::revocation::Feed,
@@ -56,7 +56,8 @@ pub async fn connect(
     let secrets_dir = &config.foundation.secrets_dir;
     let (secrets, watch) = Watch::start(secrets_dir).context("SECRETS_DIR")?;
     let (tracker, worker_tracker) = trackers;
-    let upstream = upstream(config)?;
+    let upstream = upstream(&config.upstreams)?;
+    let scheduler = gate::scheduler(config, &upstream);
     let (pools, session_tier, cache_tier, pubsub) = tokio::try_join!(
         postgres(&config.foundation.stores),
         redis("REDIS_SESSION_URL", config.foundation.stores.redis_session_url.expose_secret()),
@@ -105,6 +106,7 @@ pub async fn connect(
         cache_tier,
         session_tier,
         clock,
+        scheduler,
         tracker: tracker.clone(),
     });
     Ok(Started { app, pubsub, stores, secrets: watch, feed })
@@ -180,13 +182,17 @@ async fn patiently<T, E: Display, Try: Future<Output = Result<T, E>>>(
     attempt.retry(delays).notify(tell).await
 }
 
-fn upstream(config: &Config) -> anyhow::Result<Upstream> {
-    let identity = match &config.upstreams.id_token {
+/// The services we call.
+///
+/// # Errors
+/// The platform's credentials, or TLS.
+pub fn upstream(upstreams: &Upstreams) -> anyhow::Result<Upstream> {
+    let identity = match &upstreams.id_token {
         Some(token) => id_token::Settings::Static(token.clone()),
         None => id_token::Settings::Google,
     };
     let mut settings = upstream::Settings::new(identity);
-    if let Some(base_url) = &config.upstreams.base_url {
+    if let Some(base_url) = &upstreams.base_url {
         settings.base_urls = upstream::Settings::all_below(base_url);
     }
     Ok(Upstream::new(&settings)?)

@@ -9,14 +9,16 @@ use secrecy::ExposeSecret;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use ulid::Ulid;
 
-use super::connect;
+use super::{
+    connect,
+    jobs::{self, Job},
+};
 use crate::{
     clock::{Clock, SharedClock, SystemClock},
-    config::Foundation,
+    commands::Resources,
+    config::{Foundation, Upstreams},
     ledger::{
         self, Append, Ledger, NewEvent, Pools, StreamWrite, audit,
-        idempotency::purge,
-        partitions,
         relay::{self, Relay},
     },
     projector::{self, Feed},
@@ -150,9 +152,7 @@ pub async fn verify_ledger(foundation: &Foundation) -> anyhow::Result<()> {
 /// When Postgres fails.
 pub async fn partitions(foundation: &Foundation) -> anyhow::Result<()> {
     let pools = connect::postgres(&foundation.stores).await?;
-    let mut connection = pools.maintain().acquire().await?;
-    let made = partitions::ensure(&mut connection).await.context("partitions")?;
-    println!("{made} partitions made, {} periods ahead", partitions::AHEAD);
+    println!("{}", jobs::make_partitions(&pools).await?);
     Ok(())
 }
 
@@ -162,8 +162,28 @@ pub async fn partitions(foundation: &Foundation) -> anyhow::Result<()> {
 /// When Postgres fails; batches deleted before stay deleted.
 pub async fn purge_idempotency(foundation: &Foundation) -> anyhow::Result<()> {
     let pools = connect::postgres(&foundation.stores).await?;
-    let purged = purge::purge(pools.jobs()).await.context("purge-idempotency")?;
-    println!("{purged} answered keys forgotten");
+    println!("{}", jobs::purge_idempotency(&pools).await?);
+    Ok(())
+}
+
+/// Finds out what became of actions on locks that have no outcome.
+///
+/// # Errors
+/// When Postgres fails; what was found out stays recorded.
+pub async fn complete(foundation: &Foundation, upstreams: &Upstreams) -> anyhow::Result<()> {
+    let secrets = Secrets::read(&foundation.secrets_dir).context("SECRETS_DIR")?;
+    let pools = connect::postgres(&foundation.stores).await?;
+    let ledger = RunningLedger::start(&secrets, pools.clone())?;
+    let resources = Resources {
+        ledger: ledger.ledger.clone(),
+        upstream: connect::upstream(upstreams)?,
+        secrets: Arc::new(secrets),
+        clock: Arc::new(SystemClock),
+        instance: foundation.instance.as_str().into(),
+    };
+    let done = Job::Completer.run(&pools, &resources).await;
+    ledger.stop().await;
+    println!("{}", done?);
     Ok(())
 }
 

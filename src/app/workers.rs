@@ -10,7 +10,7 @@ use super::{connect::Started, rotate, supervise::supervise};
 use crate::{
     access::{Gate, StoreError},
     clock,
-    commands::{close_session::Places, force_log_out, keep_sessions, report},
+    commands::{close_session::Places, complete_lock_actions, force_log_out, keep_sessions, report},
     config::Config,
     inbox::{
         intake::{self, Intake},
@@ -43,6 +43,13 @@ pub fn start(
     let gate = app.gate().clone();
     let keys_shutdown = shutdown.clone();
     tracker.spawn(async move { gate.run(keys_shutdown).await });
+
+    let (jobs, jobs_shutdown) = (app.clone(), shutdown.clone());
+    tracker.spawn(async move {
+        if let Some(scheduler) = jobs.scheduler() {
+            scheduler.run(jobs_shutdown).await;
+        }
+    });
 
     tracker.spawn(clock::watch::run(app.clock().clone(), shutdown.clone()));
 
@@ -80,6 +87,7 @@ pub fn start(
     revoke(started, tracker, shutdown);
     look_after_sessions(started, tracker, shutdown);
     report(started, tracker, shutdown);
+    complete(started, tracker, shutdown);
     partition(started, tracker, shutdown);
     purge(started, tracker, shutdown);
 }
@@ -200,6 +208,17 @@ fn report(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken
         async move {
             let head = resources.ledger.head();
             report::run(&resources, pools.jobs(), head, &shutdown).await
+        }
+    });
+}
+
+fn complete(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
+    let (resources, pools) = (started.app.commands().clone(), started.app.pools().clone());
+    supervise("lock-action-completion", tracker, shutdown, move |shutdown| {
+        let (resources, pools) = (resources.clone(), pools.clone());
+        async move {
+            let head = resources.ledger.head();
+            complete_lock_actions::run(&resources, pools.jobs(), head, &shutdown).await
         }
     });
 }

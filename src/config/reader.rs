@@ -8,10 +8,12 @@ use std::{
 use secrecy::SecretString;
 use url::Url;
 
-use super::{ConfigError, Foundation, Limits, Server, Stores, Tokens, Upstreams};
+use super::{ConfigError, Foundation, Limits, SchedulerAccount, Server, Stores, Tokens, Upstreams};
 use crate::access::dpop::Algorithms;
 
 pub(super) const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
+/// Where Google's keys are.
+const GOOGLE_KEYS: &str = "https://www.googleapis.com/oauth2/v3/certs";
 const REDIS: [&str; 3] = ["redis", "rediss", "redis+unix"];
 
 /// Reads variables one by one and remembers what is wrong with each.
@@ -117,6 +119,16 @@ impl Reader {
             flags_interval: self.duration("FLAGS_INTERVAL", seconds(30), interval),
             update_url: self.optional("DESKTOP_UPDATE_URL"),
         }
+    }
+
+    pub(super) fn scheduler(&mut self, server: Option<&Server>) -> Option<SchedulerAccount> {
+        let own = server.and_then(|server| server.public_bases.first());
+        let own = own.map(|base| base.as_str().trim_end_matches('/').to_owned());
+        let email = self.optional("SCHEDULER_EMAIL");
+        let audience = self.optional("SCHEDULER_AUDIENCE").or(own);
+        let issuer = self.or("SCHEDULER_ISSUER", "https://accounts.google.com".to_owned());
+        let jwks_url = self.optional("SCHEDULER_JWKS_URL").or_else(|| GOOGLE_KEYS.parse().ok());
+        Some(SchedulerAccount { email, audience: audience?, issuer, jwks_url: jwks_url? })
     }
 
     pub(super) fn upstreams(&mut self) -> Upstreams {

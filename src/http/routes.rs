@@ -11,6 +11,9 @@ pub mod post_alert_acknowledge;
 pub mod post_auth_mfa_step_up;
 pub mod post_auth_refresh;
 pub mod post_auth_sign_out;
+pub mod post_internal_job;
+pub mod post_lock_issue_key;
+pub mod post_lock_revoke_key;
 pub mod post_mutation;
 
 use axum::{Router, middleware, routing::get};
@@ -30,6 +33,8 @@ fn authenticated() -> OpenApiRouter<App> {
         .routes(routes!(post_ai_suggestion_decide::handle))
         .routes(routes!(post_auth_mfa_step_up::handle))
         .merge(post_mutation::router())
+        .routes(routes!(post_lock_issue_key::handle))
+        .routes(routes!(post_lock_revoke_key::handle))
         .routes(routes!(get_live_poll::handle))
         .routes(routes!(get_live::handle))
         .route("/sse/stream", get(get_live::handle))
@@ -42,14 +47,19 @@ fn admitting() -> OpenApiRouter<App> {
         .routes(routes!(post_auth_sign_out::handle))
 }
 
+/// The routes at the root, which let their callers in by rules of their own as well.
+fn at_the_root() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(post_internal_job::handle))
+}
+
 /// The service as it listens: routes, documentation, health.
 pub fn router(app: App, readiness: Readiness) -> Router {
     let layer = middleware::from_fn_with_state(app.clone(), authenticate::layer);
     let api = authenticated().route_layer(layer).merge(admitting());
-    super::router(api, OpenApiRouter::new(), app, readiness, layers::Settings::default())
+    super::router(api, at_the_root(), app, readiness, layers::Settings::default())
 }
 
 /// The `OpenAPI` document of all routes.
 pub fn document() -> utoipa::openapi::OpenApi {
-    super::document(authenticated().merge(admitting()), OpenApiRouter::new())
+    super::document(authenticated().merge(admitting()), at_the_root())
 }

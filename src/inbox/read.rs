@@ -84,3 +84,37 @@ pub async fn tail(
         })
         .collect()
 }
+
+/// What lock-integration-service said of a request that was made under this key: the subject and
+/// payload of its event.
+///
+/// For the role `jobs`.
+///
+/// # Errors
+/// When the database fails, or a payload does not parse.
+pub async fn said_of_key(
+    pool: &PgPool,
+    tenant_id: &TenantId,
+    upstream_key: &str,
+) -> Result<Option<(String, Value)>, InboxReadError> {
+    let row = sqlx::query!(
+        r#"
+        select position, subject, payload::text as "payload!"
+        from inbox_event
+        where tenant_id = $1
+          and producer = 'lock'
+          and payload ? 'idempotencyKey'
+          and payload ->> 'idempotencyKey' = $2
+        order by position desc
+        limit 1
+        "#,
+        tenant_id.as_str(),
+        upstream_key,
+    )
+    .fetch_optional(pool)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let payload = serde_json::from_str(&row.payload)
+        .map_err(|_| InboxReadError::Corrupt { position: row.position })?;
+    Ok(Some((row.subject, payload)))
+}

@@ -74,6 +74,7 @@ impl Revocation {
             UpstreamEvent::AlertRaised(_)
             | UpstreamEvent::AlertAcknowledged(_)
             | UpstreamEvent::AlertResolved(_)
+            | UpstreamEvent::LockCredential(_)
             | UpstreamEvent::LockHealthAlert(_)
             | UpstreamEvent::Suggestion(_) => return None,
         };

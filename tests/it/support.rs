@@ -7,6 +7,7 @@ pub mod desktop;
 pub mod facts;
 pub mod ledger;
 pub mod listener;
+pub mod locks;
 pub mod platform;
 pub mod port;
 pub mod proxy;

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::notification::Severity;
-use crate::{AlertId, PropertyId};
+use crate::{AlertId, KeyCredentialId, PropertyId};
 
 /// Subject `melmastoon.lock.device.health_alert.v1`: becomes an alert of the inbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,4 +17,17 @@ pub struct HealthAlert {
     pub kind: String,
     pub severity: Severity,
     pub at: DateTime<Utc>,
+}
+
+/// Subjects `melmastoon.lock.credential.issued.v1`, `.revoked.v1` and `.failed.v1`: says what became
+/// of an action whose answer was lost. Which of them it is, the subject says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialChange {
+    /// Absent when no key came of it.
+    #[serde(default)]
+    pub key_credential_id: Option<KeyCredentialId>,
+    /// Under which the service was asked; absent when nobody asked it under one.
+    #[serde(default)]
+    pub idempotency_key: Option<String>,
 }

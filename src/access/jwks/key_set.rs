@@ -1,5 +1,5 @@
-//! A JWK set (RFC 7517 §5) as we take it: signing keys of P-256 and Ed25519 with an id, nothing
-//! else.
+//! A JWK set (RFC 7517 §5) as we take it: signing keys of P-256, Ed25519 and RSA with an id, of the
+//! algorithms that their issuer may use, nothing else.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,6 +25,9 @@ pub enum Algorithm {
     /// Ed25519.
     #[serde(rename = "EdDSA")]
     EdDsa,
+    /// RSASSA-PKCS1-v1_5 with SHA-256: what Google signs its identity tokens with.
+    #[serde(rename = "RS256")]
+    Rs256,
 }
 
 impl Algorithm {
@@ -33,6 +36,7 @@ impl Algorithm {
         match self {
             Self::Es256 => "ES256",
             Self::EdDsa => "EdDSA",
+            Self::Rs256 => "RS256",
         }
     }
 }
@@ -42,6 +46,7 @@ impl From<Algorithm> for jsonwebtoken::Algorithm {
         match algorithm {
             Algorithm::Es256 => Self::ES256,
             Algorithm::EdDsa => Self::EdDSA,
+            Algorithm::Rs256 => Self::RS256,
         }
     }
 }
@@ -63,11 +68,18 @@ struct Named {
 #[derive(Deserialize)]
 struct Jwk {
     kty: String,
-    crv: String,
     kid: String,
-    x: String,
+    #[serde(default, deserialize_with = "given")]
+    crv: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    x: Option<String>,
     #[serde(default, deserialize_with = "given")]
     y: Option<String>,
+    /// Of RSA: modulus and exponent.
+    #[serde(default, deserialize_with = "given")]
+    n: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    e: Option<String>,
     #[serde(default, deserialize_with = "given")]
     alg: Option<String>,
     #[serde(default, rename = "use", deserialize_with = "given")]
@@ -77,14 +89,19 @@ struct Jwk {
 }
 
 impl KeySet {
-    /// Reads a document, leaving out keys that are of no use to us. `None` when no key is left,
-    /// there are more than 32, or two have one id.
-    pub fn read(document: &[u8]) -> Option<Self> {
+    /// Reads a document, leaving out keys that are of no use to us: for none of `algorithms`, or
+    /// malformed. `None` when no key is left, there are more than 32, or two have one id.
+    pub fn read(document: &[u8], algorithms: &[Algorithm]) -> Option<Self> {
         let document: Document = strict_json::object(document)?;
         if document.keys.len() > KEYS_MAX || has_duplicates(&document.keys) {
             return None;
         }
-        let keys: HashMap<_, _> = document.keys.iter().filter_map(|key| usable(key)).collect();
+        let keys: HashMap<_, _> = document
+            .keys
+            .iter()
+            .filter_map(|key| usable(key))
+            .filter(|(_, (algorithm, _))| algorithms.contains(algorithm))
+            .collect();
         if keys.is_empty() { None } else { Some(Self(keys)) }
     }
 
@@ -110,9 +127,11 @@ fn usable(key: &RawValue) -> Option<(String, (Algorithm, DecodingKey))> {
     {
         return None;
     }
-    let (algorithm, key) = match (jwk.kty.as_str(), jwk.crv.as_str(), jwk.y.as_deref()) {
-        ("EC", "P-256", Some(y)) => (Algorithm::Es256, p256_key(&jwk.x, y)?),
-        ("OKP", "Ed25519", None) => (Algorithm::EdDsa, ed25519_key(&jwk.x)?),
+    let (x, y) = (jwk.x.as_deref(), jwk.y.as_deref());
+    let (algorithm, key) = match (jwk.kty.as_str(), jwk.crv.as_deref(), x, y) {
+        ("EC", Some("P-256"), Some(x), Some(y)) => (Algorithm::Es256, p256_key(x, y)?),
+        ("OKP", Some("Ed25519"), Some(x), None) => (Algorithm::EdDsa, ed25519_key(x)?),
+        ("RSA", None, None, None) => (Algorithm::Rs256, rsa_key(jwk.n.as_deref()?, &jwk.e?)?),
         _ => return None,
     };
     let is_for_it = jwk.alg.as_deref().is_none_or(|alg| alg == algorithm.name());
@@ -129,6 +148,12 @@ fn p256_key(x: &str, y: &str) -> Option<DecodingKey> {
 fn ed25519_key(x: &str) -> Option<DecodingKey> {
     coordinate(x)?;
     DecodingKey::from_ed_components(x).ok()
+}
+
+/// 2,048 to 4,096 bits, and the exponent that everybody uses.
+fn rsa_key(n: &str, e: &str) -> Option<DecodingKey> {
+    let is_sound = (256..=512).contains(&jws::decode(n)?.len()) && e == "AQAB";
+    if is_sound { DecodingKey::from_rsa_components(n, e).ok() } else { None }
 }
 
 fn coordinate(text: &str) -> Option<[u8; 32]> {

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use crate::{
     access::{
         self, Gate, jwks, membership,
+        scheduler::{self, Scheduler},
         standing::{Standing, Validate, ValidateError},
     },
     clock::SharedClock,
@@ -58,6 +59,18 @@ pub fn build(
     };
     let lookup = lookup(upstream.clone());
     Ok(Gate::new(&settings, &fetch(upstream.clone()), lookup, session_tier.shared(), clock)?)
+}
+
+/// Who may start jobs; nobody where no account is named.
+pub fn scheduler(config: &Config, upstream: &Upstream) -> Option<Scheduler> {
+    let account = &config.scheduler;
+    let settings = scheduler::Settings {
+        issuer: account.issuer.clone(),
+        jwks_url: account.jwks_url.clone(),
+        audience: account.audience.clone(),
+        email: account.email.clone()?,
+    };
+    Some(Scheduler::new(settings, fetch(upstream.clone())))
 }
 
 fn rates(limits: &Limits) -> access::rate::Settings {

@@ -129,7 +129,7 @@ impl Press {
 }
 
 /// An operator of the first tenant, admitted by a gate.
-async fn actor(world: &World) -> Actor {
+pub async fn actor(world: &World) -> Actor {
     let gate = access_world::World::new();
     let pending = access_world::opening(gate.enter_anew().await);
     let session = gate.open(&pending).await;

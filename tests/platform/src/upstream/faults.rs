@@ -16,6 +16,8 @@ const LATENCY_MS_MAX: u64 = 600_000;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Faults {
+    /// Reads go well whatever else is set.
+    pub mutations_only: bool,
     /// Added before the work.
     pub latency_ms: u64,
     /// Up to this much is added to the latency, evenly spread.
@@ -71,8 +73,12 @@ pub async fn interfere(
     platform: &Platform,
     upstream: &Upstream,
     service: Service,
+    is_read: bool,
 ) -> Option<Interference> {
     let faults = upstream.faults.borrow().clone();
+    if is_read && faults.mutations_only {
+        return None;
+    }
     let jitter_ms = platform.draw(|random| random.random_range(0..=faults.jitter_ms));
     let latency = Duration::from_millis(faults.latency_ms + jitter_ms);
     if !latency.is_zero() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     body::{Bytes, to_bytes},
     extract::{Path, Request as HttpRequest, State},
-    http::{StatusCode, request::Parts},
+    http::{Method, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde_json::Value;
@@ -48,7 +48,7 @@ pub async fn handle(
     let path = format!("/{path}");
     let upstream = platform.upstream(service);
     locked(&upstream.calls).record(received(&parts, &path, &body));
-    match faults::interfere(&platform, upstream, service).await {
+    match faults::interfere(&platform, upstream, service, parts.method == Method::GET).await {
         Some(Interference::Fail(problem)) => return problem.into_response(),
         Some(Interference::Cut) => return cut_connection(),
         None => {}

@@ -27,8 +27,16 @@ pub fn answer(world: &mut World, request: &Request) -> Result<Answer, Problem> {
             })
         }
         ("GET", ["locks", "health"]) => health(world, request),
+        ("GET", ["locks", id]) => {
+            let lock = world.locks.get(&request.tenant_id, id);
+            let lock = lock.ok_or_else(|| Problem::not_found(format!("no lock {id}")))?;
+            Ok(Answer::ok(json!({ "data": lock })))
+        }
         ("GET", ["key-credentials"]) => {
-            let credentials = world.credentials.of_tenant(&request.tenant_id);
+            let reservation_id = request.query.get("reservationId");
+            let credentials = world.credentials.of_tenant(&request.tenant_id).filter(|it| {
+                reservation_id.is_none_or(|reservation_id| it.reservation_id == *reservation_id)
+            });
             pages::page(request, credentials, |credential| credential.state)
         }
         ("GET", ["key-credentials", id]) => {
@@ -90,6 +98,13 @@ fn issue(world: &mut World, request: &Request) -> Result<Answer, Problem> {
     let stay = world.reservations.get(&request.tenant_id, reservation_id);
     let stay =
         stay.ok_or_else(|| Problem::not_found(format!("no reservation {reservation_id}")))?;
+    if request.header("x-property-id").is_some_and(|property_id| property_id != stay.property_id) {
+        return Err(Problem::not_found(format!("no reservation {reservation_id} in the property")));
+    }
+    for member in ["validFrom", "validUntil"] {
+        let time = chrono::DateTime::parse_from_rfc3339(request.text(member)?);
+        time.map_err(|_| Problem::invalid(format!("{member} must be an RFC 3339 time")))?;
+    }
     let rooms = request.body["rooms"].as_array().filter(|rooms| !rooms.is_empty());
     let rooms = rooms.ok_or_else(|| Problem::invalid("the body lacks the list rooms"))?;
     let kind = request.body["preferredKinds"][0].as_str().unwrap_or("rfid_card");
@@ -107,10 +122,18 @@ fn issue(world: &mut World, request: &Request) -> Result<Answer, Problem> {
         valid_from: request.body["validFrom"].clone(),
         valid_until: request.body["validUntil"].clone(),
         state: "active",
-        vendor: "ttlock",
+        vendor: vendor(world, request),
+        idempotency_key: request.upstream_key.clone(),
     };
     world.credentials.insert(credential.clone());
     Ok(changed(request, &credential, "issued", &Value::Null).status(StatusCode::CREATED))
+}
+
+/// Of the lock of the first room.
+fn vendor(world: &World, request: &Request) -> &'static str {
+    let mut locks = world.locks.of_tenant(&request.tenant_id);
+    let lock = locks.find(|lock| request.body["rooms"][0] == lock.room_id.as_str());
+    lock.map_or("generic-wiegand", |lock| lock.vendor)
 }
 
 /// Body `{reason, auditEnvelope}`; the attestation must be there.

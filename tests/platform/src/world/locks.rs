@@ -33,5 +33,7 @@ pub struct KeyCredential {
     /// `active` or `revoked`.
     pub state: &'static str,
     pub vendor: &'static str,
+    /// Under which it was asked for.
+    pub idempotency_key: Option<String>,
 }
 item!(KeyCredential);

@@ -1,0 +1,66 @@
+//! The jobs that a scheduler starts, or a person from the command line.
+
+use anyhow::Context;
+
+use crate::{
+    commands::{Resources, complete_lock_actions},
+    ledger::{Pools, idempotency::purge, partitions},
+};
+
+/// A job, done once each time it is started; safe beside the same job of another instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// Makes the ledger's partitions, three periods ahead.
+    Partitions,
+    /// Forgets the answers of idempotency keys that no client may use any more.
+    PurgeIdempotency,
+    /// Finds out what became of actions on locks that have no outcome.
+    Completer,
+}
+
+impl Job {
+    pub const ALL: [Self; 3] = [Self::Partitions, Self::PurgeIdempotency, Self::Completer];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Partitions => "partitions",
+            Self::PurgeIdempotency => "purge-idempotency",
+            Self::Completer => "completer",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|job| job.name() == name)
+    }
+
+    /// Runs it to its end; answers in words what was done.
+    ///
+    /// # Errors
+    /// When Postgres fails; what was done before stays done, and the job can be started again.
+    pub async fn run(self, pools: &Pools, resources: &Resources) -> anyhow::Result<String> {
+        match self {
+            Self::Partitions => make_partitions(pools).await,
+            Self::PurgeIdempotency => purge_idempotency(pools).await,
+            Self::Completer => {
+                let tried = complete_lock_actions::run_once(resources, pools.jobs()).await;
+                let tried = tried.context("completer")?;
+                Ok(format!("{tried} open actions looked into"))
+            }
+        }
+    }
+}
+
+/// # Errors
+/// When Postgres fails.
+pub async fn make_partitions(pools: &Pools) -> anyhow::Result<String> {
+    let mut connection = pools.maintain().acquire().await?;
+    let made = partitions::ensure(&mut connection).await.context("partitions")?;
+    Ok(format!("{made} partitions made, {} periods ahead", partitions::AHEAD))
+}
+
+/// # Errors
+/// When Postgres fails; batches deleted before stay deleted.
+pub async fn purge_idempotency(pools: &Pools) -> anyhow::Result<String> {
+    let purged = purge::purge(pools.jobs()).await.context("purge-idempotency")?;
+    Ok(format!("{purged} answered keys forgotten"))
+}

@@ -1,0 +1,142 @@
+//! What became of one action: what lock-integration-service has said of it, what it answers when
+//! asked again, or what it shows.
+
+use events::{
+    KeyCredentialId, Metadata,
+    ledger::lock_action::{LockDemand, LockFailure, LockFinding},
+    upstream::{UpstreamEvent, lock::CredentialChange},
+};
+use serde_json::Value;
+use sqlx::PgPool;
+
+use super::{Due, REPEATED_FOR, SETTLED_AFTER};
+use crate::{
+    aggregates::lock_action::{Command, Failure, Outcome, Wanted},
+    commands::{
+        Resources,
+        lock_action::asking::{self, Voucher},
+    },
+    inbox::read,
+    upstream::{CallContext, UpstreamError, lock_integration},
+};
+
+/// The states of a key that opens nothing, and never will again.
+const ENDED: [&str; 2] = ["revoked", "failed"];
+
+/// All that is needed to look into one action.
+pub(super) struct Search<'a> {
+    pub(super) resources: &'a Resources,
+    pub(super) jobs: &'a PgPool,
+    pub(super) due: &'a Due,
+    pub(super) wanted: &'a Wanted,
+    pub(super) metadata: &'a Metadata,
+    pub(super) context: &'a CallContext,
+}
+
+impl Search<'_> {
+    /// The outcome and where it was found; `None` while nobody knows.
+    ///
+    /// # Errors
+    /// When the database fails; lock-integration-service may.
+    pub(super) async fn outcome(&self) -> anyhow::Result<Option<(Outcome, LockFinding)>> {
+        if let Some(outcome) = self.told().await? {
+            return Ok(Some((outcome, LockFinding::Event)));
+        }
+        if self.due.age < REPEATED_FOR {
+            return Ok(self.repeated().await);
+        }
+        match self.shown().await {
+            Ok(outcome) => Ok(outcome.map(|outcome| (outcome, LockFinding::Read))),
+            Err(error) => {
+                let stream = &self.due.stream;
+                tracing::warn!(%stream, error = %error, "an action on a lock cannot be looked into");
+                Ok(None)
+            }
+        }
+    }
+
+    /// By lock-integration-service's own event.
+    async fn told(&self) -> anyhow::Result<Option<Outcome>> {
+        let key = &self.wanted.upstream_key;
+        let said = read::said_of_key(self.jobs, &self.due.tenant_id, key).await?;
+        Ok(said.and_then(|(subject, payload)| told(self.wanted, &subject, payload)))
+    }
+
+    /// By asking again.
+    async fn repeated(&self) -> Option<(Outcome, LockFinding)> {
+        let (operator_id, device_id) =
+            (self.metadata.operator_id.as_ref()?, self.metadata.device_id.as_ref()?);
+        let voucher = Voucher {
+            tenant_id: &self.due.tenant_id,
+            operator_id,
+            device_id,
+            context: self.context.clone(),
+        };
+        let said = asking::ask(&self.resources.upstream, self.wanted, &voucher).await.again();
+        match said.command(&self.resources.clock) {
+            Command::Settle { outcome, found_by, .. } => Some((outcome, found_by)),
+            _ => None,
+        }
+    }
+
+    /// By what lock-integration-service shows of the key. Nothing is asked for.
+    async fn shown(&self) -> Result<Option<Outcome>, UpstreamError> {
+        let upstream = &self.resources.upstream;
+        let tenant_id = &self.due.tenant_id;
+        let found = match &self.wanted.demand {
+            LockDemand::Issue { reservation_id, .. } => {
+                let wish = (reservation_id, self.wanted.upstream_key.as_str());
+                match lock_integration::search(upstream, tenant_id, self.context, wish).await? {
+                    lock_integration::Search::Found(key) => Found::Done(key),
+                    lock_integration::Search::NotThere => Found::NotDone,
+                    lock_integration::Search::Undecided => Found::Nothing,
+                }
+            }
+            LockDemand::Revoke { key_credential_id: id, .. } => {
+                let key = lock_integration::credential(upstream, tenant_id, self.context, id);
+                match key.await? {
+                    Some(key) if ENDED.contains(&key.state.as_str()) => Found::Done(id.clone()),
+                    Some(_) => Found::NotDone,
+                    None => Found::Nothing,
+                }
+            }
+        };
+        Ok(match found {
+            Found::Done(key) => Some(Outcome::Done(key)),
+            Found::NotDone if SETTLED_AFTER <= self.due.age => Some(not_applied(String::new())),
+            Found::NotDone | Found::Nothing => None,
+        })
+    }
+}
+
+/// What a read shows.
+enum Found {
+    Done(KeyCredentialId),
+    /// Not done so far.
+    NotDone,
+    Nothing,
+}
+
+/// What an event says; `None` when it says nothing that fits.
+fn told(wanted: &Wanted, subject: &str, payload: Value) -> Option<Outcome> {
+    let Ok(Some(UpstreamEvent::LockCredential(change))) = UpstreamEvent::read(subject, payload)
+    else {
+        return None;
+    };
+    let CredentialChange { key_credential_id, .. } = change;
+    match (&wanted.demand, subject) {
+        (_, "melmastoon.lock.credential.failed.v1") => Some(not_applied(String::new())),
+        (LockDemand::Issue { .. }, "melmastoon.lock.credential.issued.v1") => {
+            key_credential_id.map(Outcome::Done)
+        }
+        (
+            LockDemand::Revoke { key_credential_id: revoked, .. },
+            "melmastoon.lock.credential.revoked.v1",
+        ) => Some(Outcome::Done(revoked.clone())),
+        _ => None,
+    }
+}
+
+fn not_applied(code: String) -> Outcome {
+    Outcome::Failed(Failure { reason: LockFailure::NotApplied, status: None, code })
+}

@@ -1,0 +1,92 @@
+//! `POST /locks/{lockId}/revoke-key`: with a step-up for the lock; in the ledger first, then
+//! lock-integration-service takes the key back.
+
+use axum::{extract::State, response::Response};
+use events::{KeyCredentialId, ledger::lock_action::RevokeReason};
+use garde::Validate;
+use http::request::Parts;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    commands::lock_action::{Deed, Done, Wish},
+    http::{body::Json, caller::Entrant, codes::Code, extract::Path, locks, problem::Problem},
+};
+
+#[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = RevokeKey)]
+pub struct Request {
+    #[garde(custom(is_key))]
+    #[schema(min_length = 1, max_length = 64)]
+    key_credential_id: String,
+    /// `checkout`, `cancellation`, `security`, `lost` or `replaced`.
+    #[garde(custom(is_reason))]
+    reason: String,
+}
+
+#[utoipa::path(
+    post,
+    path = "/locks/{lockId}/revoke-key",
+    operation_id = "revokeKey",
+    summary = "Takes a key of a door back; needs a step-up for lock.revoke and this lock",
+    tag = "locks",
+    params(
+        ("lockId" = String, Path, description = "The lock at lock-integration-service"),
+        ("X-Idempotency-Key" = String, Header,
+            description = "ULID of this wish; the same key has one effect and one answer"),
+        ("X-Mfa-Attestation" = String, Header,
+            description = "From POST /auth/mfa/step-up; good for one action within 5 minutes"),
+    ),
+    request_body = Request,
+    responses(
+        (status = 200, body = Done, description = "The key is revoked",
+            headers(
+                ("X-Ledger-Position" = String,
+                    description = "Send it back as X-Min-Position to read your own write"),
+                ("Idempotency-Replayed" = String,
+                    description = "true when this is the answer to an earlier request"),
+            )),
+        (status = 400, response = crate::http::openapi::Problem),
+        (status = 401, response = crate::http::openapi::Problem),
+        (status = 403, response = crate::http::openapi::Problem),
+        (status = 404, response = crate::http::openapi::Problem),
+        (status = 409, response = crate::http::openapi::Problem),
+        (status = 422, response = crate::http::openapi::Problem),
+        (status = 502, response = crate::http::openapi::Problem),
+        (status = 503, response = crate::http::openapi::Problem),
+        (status = 504, response = crate::http::openapi::Problem),
+    ),
+)]
+pub(super) async fn handle(
+    State(app): State<App>,
+    entrant: Entrant,
+    Path(lock_id): Path<String>,
+    parts: Parts,
+    Json(request): Json<Request>,
+) -> Result<Response, Problem> {
+    let lock_id = locks::lock_id(&lock_id)?;
+    let body = json!(request);
+    let invalid = || Problem::new(Code::ValidationFailed);
+    let deed = Deed::Revoke {
+        key_credential_id: request.key_credential_id.parse().map_err(|_| invalid())?,
+        reason: RevokeReason::from_name(&request.reason).ok_or_else(invalid)?,
+    };
+    locks::carry_out((&app, &entrant), (&parts, &body), Wish { lock_id, deed }).await
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
+fn is_key(id: &str, _: &()) -> garde::Result {
+    id.parse::<KeyCredentialId>().map(|_| ()).map_err(|_| invalid())
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
+fn is_reason(name: &str, _: &()) -> garde::Result {
+    RevokeReason::from_name(name).map(|_| ()).ok_or_else(invalid)
+}
+
+fn invalid() -> garde::Error {
+    garde::Error::new("INVALID")
+}

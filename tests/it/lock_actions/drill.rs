@@ -1,0 +1,194 @@
+//! Many actions under faults and kills: none stays open, none is done twice. `LOCK_ACTIONS` says how
+//! many.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use futures::future::join_all;
+use tokio::{
+    sync::RwLock,
+    time::{Instant, sleep},
+};
+
+use super::*;
+
+const ACTIONS: usize = 200;
+const DESKTOPS: usize = 8;
+/// For one action, with all that happens to it.
+const PATIENCE: Duration = Duration::from_secs(180);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What the desktops and the troublemaker share.
+struct Drill {
+    world: World,
+    service: RwLock<Service>,
+    left: AtomicUsize,
+    done: AtomicUsize,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_faults_and_kills_no_lock_action_stays_open_and_none_is_done_twice() {
+    let wanted = std::env::var("LOCK_ACTIONS")
+        .map_or(ACTIONS, |number| number.parse().expect("LOCK_ACTIONS is a number"));
+    let world = World::start().await;
+    let service = RwLock::new(world.service().await);
+    let drill = Drill { world, service, left: AtomicUsize::new(wanted), done: AtomicUsize::new(0) };
+    let desktops = join_all((0..DESKTOPS).map(|number| press(&drill, number)));
+    let (kills, actions) = tokio::join!(make_trouble(&drill, wanted), desktops);
+    let upstream: usize = actions.iter().sum();
+    heal(&drill.world).await;
+
+    let started = Instant::now();
+    while open(&drill.world).await != 0 || !is_read(&drill.world).await {
+        assert!(started.elapsed() < PATIENCE, "an action stays open");
+        sleep(PAUSE).await;
+    }
+    let effects = effects(&drill.world).await;
+    let keys: BTreeSet<&str> =
+        effects.iter().map(|effect| effect["upstreamKey"].as_str().unwrap()).collect();
+    assert_eq!(keys.len(), effects.len(), "an action was done twice");
+    assert_eq!(effects.len(), upstream, "as many as were answered");
+    let mut streams: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (stream, kind) in recorded(&drill.world).await {
+        streams.entry(stream).or_default().push(kind);
+    }
+    assert_eq!(streams.len(), upstream);
+    for (stream, kinds) in &streams {
+        assert_eq!(kinds[0], "requested.v1", "{stream}");
+        let ends = ["completed.v1", "resolved.v1"];
+        let ended = kinds.iter().filter(|kind| ends.contains(&kind.as_str())).count();
+        assert_eq!(ended, 1, "{stream}: {kinds:?}");
+        assert!(ends.contains(&kinds[kinds.len() - 1].as_str()), "{stream}: {kinds:?}");
+    }
+    let lost = streams.values().filter(|kinds| kinds.len() != 2).count();
+    println!("lock actions: {upstream} done once each, {lost} of them with trouble, {kills} kills");
+    assert!(0 < kills && 0 < lost);
+}
+
+/// The worker has read the ledger to its end.
+async fn is_read(world: &World) -> bool {
+    let query = "select c.position = h.position from open_action_cursor c, ledger_head h";
+    let mut superuser = world.database.superuser().await;
+    sqlx::query_scalar(query).fetch_one(&mut superuser).await.unwrap()
+}
+
+/// Faults that change, and now and then a `kill -9`, until every action is done. Answers the kills.
+async fn make_trouble(drill: &Drill, wanted: usize) -> usize {
+    let faults = [
+        json!({ "dropAfterEffect": true, "mutationsOnly": true }),
+        json!({}),
+        json!({ "errorRate": 0.3, "status": 503, "mutationsOnly": true }),
+        json!({ "resetRate": 0.2 }),
+        json!({}),
+        json!({ "latencyMs": 100, "jitterMs": 1500, "mutationsOnly": true }),
+        json!({}),
+    ];
+    let (mut kills, mut kill_at) = (0, wanted / 8);
+    for wave in 0.. {
+        fault(&drill.world, faults[wave % faults.len()].clone()).await;
+        sleep(Duration::from_millis(700)).await;
+        let done = drill.done.load(Ordering::SeqCst);
+        if wanted <= done {
+            return kills;
+        }
+        if kill_at <= done {
+            kills += 1;
+            kill_at = done + wanted / 4 + 1;
+            replace(drill).await;
+        }
+    }
+    kills
+}
+
+/// Kills the instance in the middle of its work and starts another one.
+async fn replace(drill: &Drill) {
+    let process_id = drill.service.read().await.process_id().to_string();
+    assert!(Command::new("kill").args(["-KILL", &process_id]).status().unwrap().success());
+    let mut service = drill.service.write().await;
+    service.kill();
+    *service = drill.world.service().await;
+    // What takes thirty seconds otherwise.
+    expire_leases(&drill.world).await;
+}
+
+/// One desktop: issues keys, revokes every fifth, each until it is answered. Answers how many
+/// actions that were.
+async fn press(drill: &Drill, number: usize) -> usize {
+    let tenant_id = tenant(&drill.world, number % 3);
+    let mut desktop = Desktop::sign_in(&drill.world, &tenant_id, json!({})).await;
+    let door = Door::of(&drill.world, desktop.property(), number).await;
+    let mut actions = 0;
+    while take(&drill.left) {
+        let wish = (door.issue_path(), door.wish());
+        let answer = until_answered(drill, &mut desktop, &wish, None).await;
+        actions += 1;
+        drill.done.fetch_add(1, Ordering::SeqCst);
+        if actions % 5 == 0 && take(&drill.left) {
+            let wish = json!({ "scope": "lock.revoke", "factor": "totp", "code": "000000",
+                "resource": door.lock_id });
+            let wish = ("/auth/mfa/step-up".to_owned(), wish);
+            let step_up = until_answered(drill, &mut desktop, &wish, None).await;
+            let attestation = step_up["attestationId"].as_str();
+            let wish = json!({ "keyCredentialId": answer["keyCredentialId"], "reason": "lost" });
+            let wish = (door.revoke_path(), wish);
+            until_answered(drill, &mut desktop, &wish, attestation).await;
+            actions += 1;
+            drill.done.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    actions
+}
+
+fn take(left: &AtomicUsize) -> bool {
+    let taken = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+    taken.is_ok()
+}
+
+/// Sends one wish under one key until it is answered with 200, whatever happens to the instance.
+async fn until_answered(
+    drill: &Drill,
+    desktop: &mut Desktop,
+    (path, body): &(String, Value),
+    attestation: Option<&str>,
+) -> Value {
+    let (key, started) = (key(), Instant::now());
+    loop {
+        assert!(started.elapsed() < PATIENCE, "{path} is not answered");
+        let sent = {
+            let service = drill.service.read().await;
+            let mut request = desktop
+                .bare(&service, &Method::POST, path)
+                .header("x-app-version", "1.4.2")
+                .header("x-app-platform", "linux")
+                .header("x-network-mode", "flaky")
+                .header("x-idempotency-key", &key)
+                .json(body);
+            if let Some(attestation) = attestation {
+                request = request.header("x-mfa-attestation", attestation);
+            }
+            request.send().await
+        };
+        let Ok(sent) = sent else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let (status, headers) = (sent.status(), sent.headers().clone());
+        // The instance may be killed while it answers.
+        let Ok(bytes) = sent.bytes().await else { continue };
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        let answer = Answer { status, headers, bytes: bytes.to_vec(), body };
+        if answer.headers.contains_key("dpop-nonce") {
+            desktop.hear_nonce(&answer);
+        }
+        match answer.status.as_u16() {
+            200 => return answer.body,
+            401 if answer.body["code"] == "MELMASTOON.AUTH.NONCE_REQUIRED" => (),
+            409 | 502 | 503 | 504 => sleep(PAUSE).await,
+            _ => panic!("{path}: {}", answer.body),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Keys of doors from beginning to end: asked for by a desktop, and what lock-integration-service
+//! and the ledger made of it.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    desktop::{Answer, Desktop, key},
+    service::{Service, World},
+};
+
+/// A door at a property: its lock, its room, and a stay that a key could be for.
+#[derive(Clone, Debug)]
+pub struct Door {
+    pub lock_id: String,
+    pub room_id: String,
+    pub reservation_id: String,
+}
+
+impl Door {
+    /// The `number`-th lock of a property, with a reservation there.
+    pub async fn of(world: &World, property_id: &str, number: usize) -> Self {
+        let known = get(world, "/sim/world").await;
+        let here = |name: &str| -> Vec<Value> {
+            let items = known[name].as_array().unwrap().iter();
+            items.filter(|item| item["propertyId"] == property_id).cloned().collect()
+        };
+        let (locks, reservations) = (here("locks"), here("reservations"));
+        let lock = &locks[number % locks.len()];
+        let reservation = &reservations[number % reservations.len()];
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        Self {
+            lock_id: text(&lock["id"]),
+            room_id: text(&lock["roomId"]),
+            reservation_id: text(&reservation["id"]),
+        }
+    }
+
+    pub fn issue_path(&self) -> String {
+        format!("/locks/{}/issue-key", self.lock_id)
+    }
+
+    pub fn revoke_path(&self) -> String {
+        format!("/locks/{}/revoke-key", self.lock_id)
+    }
+
+    pub fn wish(&self) -> Value {
+        json!({
+            "reservationId": self.reservation_id,
+            "rooms": [self.room_id],
+            "validFrom": "2026-11-22T12:00:00Z",
+            "validUntil": "2026-11-24T12:00:00+04:30",
+            "preferredKinds": ["rfid_card", "pin_code"],
+        })
+    }
+}
+
+/// Has a key issued; answers its id.
+pub async fn issued(desktop: &mut Desktop, service: &Service, door: &Door) -> String {
+    let answer = desktop.post(service, &door.issue_path(), &key(), &door.wish()).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.body["keyCredentialId"].as_str().unwrap().to_owned()
+}
+
+/// Steps up for a lock; answers the attestation's id.
+pub async fn stepped_up(desktop: &mut Desktop, service: &Service, lock_id: &str) -> String {
+    let wish = json!({
+        "scope": "lock.revoke", "factor": "totp", "code": "000000", "resource": lock_id,
+    });
+    let answer = desktop.post(service, "/auth/mfa/step-up", &key(), &wish).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.body["attestationId"].as_str().unwrap().to_owned()
+}
+
+/// Asks for a key to be revoked, with an attestation or without.
+pub async fn revoke(
+    (desktop, service): (&mut Desktop, &Service),
+    door: &Door,
+    (key, credential): (&str, &str),
+    attestation: Option<&str>,
+) -> Answer {
+    let body = json!({ "keyCredentialId": credential, "reason": "lost" }).to_string();
+    let mut headers: Vec<(&str, &[u8])> =
+        vec![("x-idempotency-key", key.as_bytes()), ("content-type", b"application/json")];
+    headers.extend(attestation.map(|it| ("x-mfa-attestation", it.as_bytes())));
+    let path = door.revoke_path();
+    desktop.send_bytes(service, (Method::POST, &path), &headers, body.as_bytes()).await
+}
+
+/// The requests to change something that reached lock-integration-service.
+pub async fn calls(world: &World) -> Vec<Value> {
+    let calls = get(world, "/sim/upstreams/lock-integration-service/calls").await;
+    let calls = calls["calls"].as_array().unwrap().iter();
+    calls.filter(|call| call["method"] == "POST").cloned().collect()
+}
+
+/// What lock-integration-service has done.
+pub async fn effects(world: &World) -> Vec<Value> {
+    let effects = get(world, "/sim/upstreams/lock-integration-service/effects").await;
+    effects["effects"].as_array().unwrap().clone()
+}
+
+/// The kinds of the ledger of locks, without their common beginning, by stream; in order.
+pub async fn recorded(world: &World) -> Vec<(String, String)> {
+    let query = "select stream, substr(kind, 39) from event where ledger = 'lock-audit' \
+                 order by position";
+    let mut connection = world.database.superuser().await;
+    sqlx::query_as(query).fetch_all(&mut connection).await.unwrap()
+}
+
+/// The kinds of one stream.
+pub async fn kinds(world: &World, stream: &str) -> Vec<String> {
+    let recorded = recorded(world).await.into_iter();
+    recorded.filter(|(of, _)| of == stream).map(|(_, kind)| kind).collect()
+}
+
+/// Lets lock-integration-service go wrong.
+pub async fn fault(world: &World, fault: Value) {
+    let answer = http().put(faults(world)).json(&fault).send().await.unwrap();
+    answer.error_for_status().unwrap();
+}
+
+/// Lets lock-integration-service be well again.
+pub async fn heal(world: &World) {
+    http().delete(faults(world)).send().await.unwrap().error_for_status().unwrap();
+}
+
+/// Actions without an outcome, as the worker knows them.
+pub async fn open(world: &World) -> i64 {
+    let mut connection = world.database.superuser().await;
+    let query = "select count(*) from open_action";
+    sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
+}
+
+fn faults(world: &World) -> String {
+    format!("{}/sim/upstreams/lock-integration-service/faults", world.simulator.url())
+}
+
+async fn get(world: &World, path: &str) -> Value {
+    let answer = http().get(format!("{}{path}", world.simulator.url())).send().await.unwrap();
+    answer.error_for_status().unwrap().json().await.unwrap()
+}
+
+fn http() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
