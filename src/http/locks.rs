@@ -30,7 +30,7 @@ pub async fn carry_out(
     let keyed = KeyedRequest::new(app.commands(), &actor, key, &route, body);
     let presented = attestation::presented(&parts.headers).map(str::to_owned);
     let render = keyed::render(&entrant.context);
-    let commands = app.commands().clone();
+    let (commands, request) = (app.commands().clone(), keyed.clone());
     let acting = async move {
         let request = lock_action::Request {
             actor: &actor,
@@ -41,7 +41,7 @@ pub async fn carry_out(
         };
         lock_action::run(&commands, request).await
     };
-    let outcome = keyed::to_its_end(app, acting).await?;
+    let outcome = keyed::in_turn(app, &request, acting).await?;
     Ok(keyed::response(app, &entrant.caller, outcome))
 }
 
