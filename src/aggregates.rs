@@ -2,9 +2,13 @@
 //! chance.
 
 pub mod alert_acknowledgment;
+pub mod device_sync;
 pub mod mfa_attestation;
+pub mod operator_activity;
 pub mod operator_session;
 
 pub use alert_acknowledgment::AlertAcknowledgment;
+pub use device_sync::DeviceSync;
 pub use mfa_attestation::MfaAttestation;
+pub use operator_activity::OperatorActivity;
 pub use operator_session::OperatorSession;

@@ -3,14 +3,21 @@
 pub mod acknowledge_alert;
 pub mod close_session;
 pub mod consume_attestation;
+pub mod device_sync;
 pub mod force_log_out;
+pub mod forget_desk;
 pub mod forward_acknowledgments;
 pub mod idempotency;
 pub mod keep_sessions;
+pub mod keyed_work;
 pub mod open_session;
+pub mod preferences;
 pub mod reconcile_alerts;
+pub mod record_activity;
 pub mod refresh_session;
+pub mod replay_offline;
 mod session_record;
+pub mod shortcuts;
 pub mod step_up;
 
 use std::sync::Arc;

@@ -12,7 +12,9 @@ pub mod iam_step_up;
 pub mod id_token;
 pub mod notification;
 pub mod probe;
+pub mod sync;
 pub mod tenant;
+pub mod tenant_preferences;
 
 use std::{
     collections::HashMap,

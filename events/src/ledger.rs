@@ -1,7 +1,9 @@
 //! The ledgers, and what an event that stands in one can say of itself.
 
 pub mod alert_acknowledgment;
+pub mod device_sync;
 pub mod mfa_attestation;
+pub mod operator_activity;
 pub mod operator_session;
 pub mod system;
 

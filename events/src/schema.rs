@@ -5,7 +5,8 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use crate::ledger::{
-    alert_acknowledgment::AlertAcknowledgmentEvent, mfa_attestation::MfaAttestationEvent,
+    alert_acknowledgment::AlertAcknowledgmentEvent, device_sync::DeviceSyncEvent,
+    mfa_attestation::MfaAttestationEvent, operator_activity::OperatorActivityEvent,
     operator_session::OperatorSessionEvent, system::SystemEvent,
 };
 
@@ -23,6 +24,8 @@ pub fn schemas() -> Vec<(String, Value)> {
         kinds_of::<AlertAcknowledgmentEvent>(),
         kinds_of::<OperatorSessionEvent>(),
         kinds_of::<MfaAttestationEvent>(),
+        kinds_of::<DeviceSyncEvent>(),
+        kinds_of::<OperatorActivityEvent>(),
         kinds_of::<SystemEvent>(),
     ]
     .concat()

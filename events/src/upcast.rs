@@ -8,7 +8,7 @@ use serde_json::Value;
 pub struct UnknownKind(pub String);
 
 /// The kinds of [`crate::ledger`] in their current versions.
-pub const CURRENT_KINDS: [&str; 13] = [
+pub const CURRENT_KINDS: [&str; 20] = [
     "melmastoon.bff.backoffice.alert.acknowledged.v1",
     "melmastoon.bff.backoffice.acknowledgment.forwarded.v1",
     "melmastoon.bff.backoffice.acknowledgment.forward_failed.v1",
@@ -20,6 +20,13 @@ pub const CURRENT_KINDS: [&str; 13] = [
     "melmastoon.bff.backoffice.mfa.stepped_up.v1",
     "melmastoon.bff.backoffice.mfa.consumed.v1",
     "melmastoon.bff.backoffice.mfa.refused.v1",
+    "melmastoon.bff.backoffice.device.heartbeat.v1",
+    "melmastoon.bff.backoffice.sync.handshake_completed.v1",
+    "melmastoon.bff.backoffice.sync.cursor_advanced.v1",
+    "melmastoon.bff.backoffice.offline_queue.hinted.v1",
+    "melmastoon.bff.backoffice.activity.recorded.v1",
+    "melmastoon.bff.backoffice.preferences.changed.v1",
+    "melmastoon.bff.backoffice.shortcuts.changed.v1",
     "melmastoon.bff.backoffice.relay.dead_lettered.v1",
     "melmastoon.bff.backoffice.projection.rebuilt.v1",
 ];

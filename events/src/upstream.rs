@@ -3,6 +3,7 @@
 pub mod iam;
 pub mod lock;
 pub mod notification;
+pub mod sync;
 pub mod tenant;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ pub enum UpstreamEvent {
     UserLocked(iam::UserLocked),
     DeviceRevoked(iam::DeviceRevoked),
     Tenant(tenant::TenantEvent),
+    ActivityReplayed(sync::ActivityReplayed),
+    CursorAdvanced(sync::CursorAdvanced),
 }
 
 impl UpstreamEvent {
@@ -38,6 +41,8 @@ impl UpstreamEvent {
             "melmastoon.iam.session.revoked.v1" => Self::SessionRevoked(from(payload)?),
             "melmastoon.iam.user.locked.v1" => Self::UserLocked(from(payload)?),
             "melmastoon.iam.device.revoked.v1" => Self::DeviceRevoked(from(payload)?),
+            "melmastoon.sync.activity.replayed.v1" => Self::ActivityReplayed(from(payload)?),
+            "melmastoon.sync.cursor.advanced.v1" => Self::CursorAdvanced(from(payload)?),
             _ => return Ok(tenant::TenantEvent::read(subject, payload)?.map(Self::Tenant)),
         };
         Ok(Some(read))

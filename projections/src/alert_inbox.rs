@@ -163,7 +163,9 @@ fn subject(event: &FactEvent) -> Option<(&AlertId, &PropertyId)> {
             UpstreamEvent::SessionRevoked(_)
             | UpstreamEvent::UserLocked(_)
             | UpstreamEvent::DeviceRevoked(_)
-            | UpstreamEvent::Tenant(_),
+            | UpstreamEvent::Tenant(_)
+            | UpstreamEvent::ActivityReplayed(_)
+            | UpstreamEvent::CursorAdvanced(_),
         ) => None,
     }
 }
@@ -195,7 +197,9 @@ fn apply_upstream(alert: &mut Alert, event: &UpstreamEvent) {
         UpstreamEvent::SessionRevoked(_)
         | UpstreamEvent::UserLocked(_)
         | UpstreamEvent::DeviceRevoked(_)
-        | UpstreamEvent::Tenant(_) => (),
+        | UpstreamEvent::Tenant(_)
+        | UpstreamEvent::ActivityReplayed(_)
+        | UpstreamEvent::CursorAdvanced(_) => (),
     }
 }
 

@@ -89,7 +89,9 @@ fn alert_event(event: &FactEvent) -> Option<LiveEvent> {
             UpstreamEvent::SessionRevoked(_)
             | UpstreamEvent::UserLocked(_)
             | UpstreamEvent::DeviceRevoked(_)
-            | UpstreamEvent::Tenant(_),
+            | UpstreamEvent::Tenant(_)
+            | UpstreamEvent::ActivityReplayed(_)
+            | UpstreamEvent::CursorAdvanced(_),
         ) => return None,
     };
     Some(LiveEvent { channel: Channel::Alerts, property_id: property_id.clone(), data })

@@ -10,7 +10,10 @@ use super::{connect::Started, rotate, supervise::supervise};
 use crate::{
     access::{Gate, StoreError},
     clock,
-    commands::{close_session::Places, force_log_out, forward_acknowledgments, keep_sessions},
+    commands::{
+        close_session::Places, force_log_out, forget_desk, forward_acknowledgments, keep_sessions,
+        replay_offline,
+    },
     config::Config,
     inbox::{
         intake::{self, Intake},
@@ -80,6 +83,7 @@ pub fn start(
     revoke(started, tracker, shutdown);
     look_after_sessions(started, tracker, shutdown);
     forward(started, tracker, shutdown);
+    look_after_desks(started, tracker, shutdown);
     partition(started, tracker, shutdown);
     purge(started, tracker, shutdown);
 }
@@ -201,6 +205,20 @@ fn forward(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToke
             let head = resources.ledger.head();
             forward_acknowledgments::run(&resources, pools.jobs(), head, &shutdown).await
         }
+    });
+}
+
+/// What desktops did offline is recorded, and what they keep with us is forgotten in time.
+fn look_after_desks(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
+    let (resources, pools) = (started.app.commands().clone(), started.app.pools().clone());
+    supervise("offline-replays", tracker, shutdown, move |shutdown| {
+        let (resources, pools) = (resources.clone(), pools.clone());
+        async move { replay_offline::run(&resources, pools.jobs(), &shutdown).await }
+    });
+    let pools = started.app.pools().clone();
+    supervise("desk-retention", tracker, shutdown, move |shutdown| {
+        let pools = pools.clone();
+        async move { forget_desk::run(pools.jobs(), &shutdown).await }
     });
 }
 

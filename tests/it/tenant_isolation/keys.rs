@@ -122,7 +122,9 @@ fn ti_06_48_what_is_sealed_for_one_tenant_does_not_open_for_another() {
 #[test]
 fn ti_48_a_fingerprint_of_one_tenant_is_not_one_of_another() {
     let directory = tempfile::tempdir().unwrap();
-    for name in ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key"] {
+    for name in
+        ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key", "sync-signing-key"]
+    {
         let path = directory.path().join(name);
         fs::write(&path, "s".repeat(40)).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o400);
