@@ -34,6 +34,8 @@ use crate::{
     upstream::{CallContext, Upstream},
 };
 
+pub use crate::ledger::StoredResponse;
+
 /// What commands work with. Cheap to clone.
 #[derive(Clone)]
 pub struct Resources {

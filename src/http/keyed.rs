@@ -1,14 +1,19 @@
 //! Mutations under a key: what their routes do before and after the command.
 
 use axum::{body::Body, response::Response};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use ulid::Ulid;
 
-use super::{codes::Code, problem::Problem};
+use super::{
+    codes::Code,
+    problem::{PROBLEM_JSON, Problem},
+    request_context::RequestContext,
+};
 use crate::{
     access::{Caller, idempotency_key},
     app::App,
-    commands::idempotency::Outcome,
+    commands::{StoredResponse, idempotency::Outcome},
+    upstream::UpstreamError,
 };
 
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -39,6 +44,30 @@ where
     ended.map_err(|panicked| Problem::new(Code::Internal).cause(panicked))?.map_err(Into::into)
 }
 
+/// Writes an upstream's refusal out as this request's client sees it, so that a command can keep the
+/// bytes. What is not there and what is not the caller's look the same.
+pub fn render(
+    context: &RequestContext,
+) -> impl Fn(&UpstreamError) -> StoredResponse + Send + Sync + 'static {
+    let context = context.clone();
+    move |error| {
+        let is_missing = error.problem_with(StatusCode::NOT_FOUND).is_some();
+        let problem =
+            if is_missing { Problem::new(Code::ResourceNotFound) } else { Problem::from(error) };
+        let document = problem.document(&context);
+        let language = context.language().tag().to_owned();
+        let content_type = PROBLEM_JSON.to_str().expect("a media type is text").to_owned();
+        StoredResponse {
+            status: problem.status().as_u16(),
+            headers: vec![
+                (header::CONTENT_TYPE.to_string(), content_type),
+                (header::CONTENT_LANGUAGE.to_string(), language),
+            ],
+            body: serde_json::to_vec(&document).expect("strings and numbers always serialise"),
+        }
+    }
+}
+
 /// The answer of a command, the same bytes for everybody who repeats the request.
 pub fn response(app: &App, caller: &Caller, outcome: Outcome) -> Response {
     let Outcome { response: stored, position, replayed } = outcome;
@@ -60,4 +89,47 @@ pub fn response(app: &App, caller: &Caller, outcome: Outcome) -> Response {
         headers.insert(X_LEDGER_POSITION, token);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::upstream::{Service, UpstreamProblem};
+
+    #[test]
+    fn a_kept_refusal_says_who_refused_and_what_is_missing_says_nothing() {
+        let context = RequestContext::new(&HeaderMap::new(), "/x");
+        let render = render(&context);
+
+        let conflict = render(&refusal(409, "MELMASTOON.BILLING.FOLIO_CLOSED"));
+        let missing = render(&refusal(404, "MELMASTOON.BILLING.FOLIO_OF_ANOTHER_PROPERTY"));
+
+        let read = |response: &StoredResponse| -> Value {
+            serde_json::from_slice(&response.body).unwrap()
+        };
+        assert_eq!(conflict.status, 409);
+        let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(conflict.headers[0], header("content-type", "application/problem+json"));
+        assert_eq!(conflict.headers[1], header("content-language", "en"));
+        assert_eq!(read(&conflict)["code"], "MELMASTOON.BILLING.FOLIO_CLOSED");
+        assert_eq!(read(&conflict)["source"], "billing-service");
+        assert_eq!(missing.status, 404);
+        assert_eq!(read(&missing)["code"], "MELMASTOON.GENERAL.RESOURCE_NOT_FOUND");
+        assert!(read(&missing).get("source").is_none());
+    }
+
+    fn refusal(status: u16, code: &str) -> UpstreamError {
+        UpstreamError::Problem(Box::new(UpstreamProblem {
+            service: Service::Billing,
+            status: StatusCode::from_u16(status).unwrap(),
+            code: Some(code.to_owned()),
+            title: None,
+            detail: Some("the folio".to_owned()),
+            errors: Vec::new(),
+            retry_after: None,
+            body: json!({}),
+        }))
+    }
 }

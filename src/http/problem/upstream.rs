@@ -15,7 +15,14 @@ const OUTCOME_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 impl From<UpstreamError> for Problem {
     fn from(error: UpstreamError) -> Self {
-        let problem = match &error {
+        Self::from(&error).cause(error)
+    }
+}
+
+/// Without its cause.
+impl From<&UpstreamError> for Problem {
+    fn from(error: &UpstreamError) -> Self {
+        match error {
             UpstreamError::Problem(problem) => refused(problem),
             UpstreamError::Unavailable { retry_after, .. } => {
                 Self::new(Code::UpstreamUnavailable).retry_after(*retry_after)
@@ -27,8 +34,7 @@ impl From<UpstreamError> for Problem {
             UpstreamError::Failed { .. } => Self::new(Code::UpstreamFailed),
             UpstreamError::Identity { .. } => Self::new(Code::DependencyUnavailable),
             UpstreamError::InvalidCall { .. } => Self::new(Code::ResourceNotFound),
-        };
-        problem.cause(error)
+        }
     }
 }
 
