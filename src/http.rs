@@ -11,6 +11,7 @@ pub mod docs;
 pub mod event_stream;
 pub mod extract;
 pub mod health;
+pub mod if_match;
 pub mod keyed;
 pub mod layers;
 pub mod live;

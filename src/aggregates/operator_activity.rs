@@ -18,8 +18,14 @@ pub struct OperatorActivity {
 pub enum Command {
     /// 1 to [`BATCH_MAX`] items, in the order in which they were done.
     Record(Vec<Activity>),
-    NotePreferences { members: Vec<String>, at: DateTime<Utc> },
-    NoteShortcuts { members: Vec<String>, at: DateTime<Utc> },
+    NotePreferences {
+        members: Vec<String>,
+        at: DateTime<Utc>,
+    },
+    NoteShortcuts {
+        members: Vec<String>,
+        at: DateTime<Utc>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -40,10 +40,8 @@ async fn record(
         | ClaimWrite::StartAndComplete { key, .. } => key.key,
     };
     for _ in 0..ATTEMPTS_MAX {
-        let version = resources
-            .ledger
-            .stream_version::<DeviceSyncEvent>(&caller.tenant_id, &stream)
-            .await?;
+        let version =
+            resources.ledger.stream_version::<DeviceSyncEvent>(&caller.tenant_id, &stream).await?;
         let store = TenantStore::<DeviceSync>::new(
             &resources.ledger,
             &resources.clock,

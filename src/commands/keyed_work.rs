@@ -11,7 +11,7 @@ use crate::{ledger::StoredResponse, upstream::UpstreamError};
 const ATTEMPTS_MAX: u32 = 4;
 
 /// How an upstream's refusal is written for the client, in the client's language.
-pub type Render<'a> = &'a (dyn Fn(UpstreamError) -> StoredResponse + Send + Sync);
+pub type Render<'a> = &'a (dyn Fn(&UpstreamError) -> StoredResponse + Send + Sync);
 
 /// Why a command that calls an upstream has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +68,7 @@ pub(super) async fn end_without(
     render: Render<'_>,
 ) -> Result<Outcome, WorkError> {
     if matches!(error, UpstreamError::Problem(_)) {
-        let response = render(error);
+        let response = render(&error);
         actor.write_claim(resources, keyed.complete(response.clone())).await?;
         return Ok(Outcome::new(response, None));
     }

@@ -96,7 +96,8 @@ pub async fn write(
             Err(error) => return end_without(resources, actor, (&keyed, error), render).await,
         };
     let before = mirrored(resources, actor).await.map_err(unavailable)?;
-    let members = changed(before.map(|before| before.members).unwrap_or_default(), &written.members);
+    let members =
+        changed(before.map(|before| before.members).unwrap_or_default(), &written.members);
     let response = answer(&written);
     let at = resources.clock.now();
     let noted = (Command::NotePreferences { members, at }, keyed.complete(response.clone()));
@@ -111,7 +112,9 @@ pub async fn write(
 /// The body of an answer: `{preferences}`, under the entity tag.
 fn answer(preferences: &Preferences) -> StoredResponse {
     let mut response = StoredResponse::json(200, &json!({ "preferences": preferences.members }));
-    response.headers.extend(preferences.entity_tag.iter().map(|tag| ("etag".to_owned(), tag.clone())));
+    response
+        .headers
+        .extend(preferences.entity_tag.iter().map(|tag| ("etag".to_owned(), tag.clone())));
     response
 }
 
@@ -122,7 +125,8 @@ pub(super) fn changed(before: Map<String, Value>, after: &Map<String, Value>) ->
         .filter(|(name, value)| before.get(*name) != Some(*value))
         .map(|(name, _)| name.clone())
         .collect();
-    members.extend(before.into_iter().map(|(name, _)| name).filter(|name| !after.contains_key(name)));
+    members
+        .extend(before.into_iter().map(|(name, _)| name).filter(|name| !after.contains_key(name)));
     members.sort_unstable();
     members
 }

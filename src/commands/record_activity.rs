@@ -86,8 +86,9 @@ pub fn check(items: Vec<Item>, now: DateTime<Utc>) -> Result<Vec<Activity>, Vec<
     for (index, item) in items.into_iter().enumerate() {
         match activity(item, now) {
             Ok(activity) => activities.push(activity),
-            Err(members) => mistakes
-                .extend(members.into_iter().map(|member| Mistake { item: index, member })),
+            Err(members) => {
+                mistakes.extend(members.into_iter().map(|member| Mistake { item: index, member }))
+            }
         }
     }
     if mistakes.is_empty() { Ok(activities) } else { Err(mistakes) }
@@ -149,9 +150,7 @@ impl Shape {
         match (self, value) {
             (Self::Switch, Value::Bool(switch)) => Some(Scalar::Switch(*switch)),
             (Self::Number, Value::Number(number)) => number.as_i64().map(Scalar::Number),
-            (Self::Word, Value::String(word)) if is_word(word) => {
-                Some(Scalar::Word(word.clone()))
-            }
+            (Self::Word, Value::String(word)) if is_word(word) => Some(Scalar::Word(word.clone())),
             _ => None,
         }
     }
@@ -196,9 +195,8 @@ mod tests {
         let sentence = json!({ "page": "Amina from room 4" });
         let number = json!({ "page": 4 });
         let unknown = json!({ "guestName": "Amina" });
-        let target = |kind: &str, id: &str| {
-            Some(Target { kind: kind.to_owned(), id: id.to_owned() })
-        };
+        let target =
+            |kind: &str, id: &str| Some(Target { kind: kind.to_owned(), id: id.to_owned() });
         let nothing = || json!({});
         for (item, member) in [
             (item("guest.insulted", nothing()), "verb"),

@@ -109,10 +109,8 @@ async fn record(
     event: &InboxEvent,
     replayed: ActivityReplayed,
 ) -> anyhow::Result<()> {
-    let target_is_good = replayed
-        .target
-        .as_ref()
-        .is_none_or(|target| is_word(&target.kind) && is_word(&target.id));
+    let target_is_good =
+        replayed.target.as_ref().is_none_or(|target| is_word(&target.kind) && is_word(&target.id));
     if !(is_word(&replayed.verb) && is_word(&replayed.replay_id) && target_is_good) {
         // Free text has no place in the ledger, wherever it comes from.
         count("refused");

@@ -22,14 +22,27 @@ use crate::{aggregates::operator_activity::Command, ledger::StoredResponse};
 pub type Overrides = BTreeMap<String, Option<String>>;
 
 static MAP: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
-    toml::from_str(include_str!("shortcuts/map.toml")).expect("the map is valid, which a test reads")
+    toml::from_str(include_str!("shortcuts/map.toml"))
+        .expect("the map is valid, which a test reads")
 });
 /// Grows when the map changes, so that a desktop's copy does not outlive it.
 const MAP_REVISION: u32 = 1;
 const MODIFIERS: [&str; 3] = ["Ctrl", "Alt", "Shift"];
 const NAMED_KEYS: [&str; 14] = [
-    "Enter", "Backspace", "Delete", "Insert", "Home", "End", "PageUp", "PageDown", "Space", "Tab",
-    "Up", "Down", "Left", "Right",
+    "Enter",
+    "Backspace",
+    "Delete",
+    "Insert",
+    "Home",
+    "End",
+    "PageUp",
+    "PageDown",
+    "Space",
+    "Tab",
+    "Up",
+    "Down",
+    "Left",
+    "Right",
 ];
 
 /// The map of one operator.
@@ -79,10 +92,8 @@ pub fn is_action(name: &str) -> bool {
 pub fn is_keys(text: &str) -> bool {
     let mut parts: Vec<&str> = text.split('+').collect();
     let key = parts.pop().unwrap_or_default();
-    let places: Option<Vec<usize>> = parts
-        .iter()
-        .map(|part| MODIFIERS.iter().position(|modifier| modifier == part))
-        .collect();
+    let places: Option<Vec<usize>> =
+        parts.iter().map(|part| MODIFIERS.iter().position(|modifier| modifier == part)).collect();
     let Some(places) = places else { return false };
     if !places.is_sorted_by(|one, other| one < other) {
         return false;
@@ -91,14 +102,18 @@ pub fn is_keys(text: &str) -> bool {
         .strip_prefix('F')
         .and_then(|number| number.parse::<u8>().ok())
         .is_some_and(|number| (1..=12).contains(&number) && key == format!("F{number}"));
-    let is_plain = matches!(key.as_bytes(), [byte] if byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    let is_plain =
+        matches!(key.as_bytes(), [byte] if byte.is_ascii_uppercase() || byte.is_ascii_digit());
     is_function || (!places.is_empty() && (is_plain || NAMED_KEYS.contains(&key)))
 }
 
 /// Two actions of the resulting map that would have the same keys.
 pub fn doubled(overrides: &Overrides) -> Option<String> {
     let mut taken = BTreeSet::new();
-    merged(overrides).into_iter().find(|(_, keys)| !taken.insert(keys.clone())).map(|(name, _)| name)
+    merged(overrides)
+        .into_iter()
+        .find(|(_, keys)| !taken.insert(keys.clone()))
+        .map(|(name, _)| name)
 }
 
 impl Standing {
@@ -297,9 +312,22 @@ mod tests {
         for good in ["F1", "F12", "Ctrl+A", "Ctrl+Alt+Shift+9", "Alt+F4", "Shift+Enter"] {
             assert!(is_keys(good), "{good}");
         }
-        for bad in ["", "A", "F0", "F13", "F01", "Enter", "ctrl+a", "Ctrl+", "Ctrl+a", "Alt+Ctrl+A",
-            "Ctrl+Ctrl+A", "Ctrl", "Ctrl+AB", "Ctrl+A+B"]
-        {
+        for bad in [
+            "",
+            "A",
+            "F0",
+            "F13",
+            "F01",
+            "Enter",
+            "ctrl+a",
+            "Ctrl+",
+            "Ctrl+a",
+            "Alt+Ctrl+A",
+            "Ctrl+Ctrl+A",
+            "Ctrl",
+            "Ctrl+AB",
+            "Ctrl+A+B",
+        ] {
             assert!(!is_keys(bad), "{bad}");
         }
     }
@@ -314,6 +342,9 @@ mod tests {
         assert!(!merged(&own).contains_key("desktop.help"));
         assert_eq!(doubled(&own), None);
         assert!(doubled(&overrides(&[("search.open", Some("F1"))])).is_some());
-        assert_eq!(doubled(&overrides(&[("search.open", Some("F1")), ("desktop.help", None)])), None);
+        assert_eq!(
+            doubled(&overrides(&[("search.open", Some("F1")), ("desktop.help", None)])),
+            None
+        );
     }
 }

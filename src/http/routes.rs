@@ -2,13 +2,27 @@
 
 pub mod get_alerts;
 pub mod get_bootstrap;
+pub mod get_device_sync_status;
+pub mod get_devices;
+pub mod get_jwks;
 pub mod get_live;
 pub mod get_live_poll;
+pub mod get_offline_queue_hints;
+pub mod get_preferences;
 pub mod get_session;
+pub mod get_shortcuts;
+pub mod get_sync_cursor;
+pub mod post_activity;
 pub mod post_alert_acknowledge;
 pub mod post_auth_mfa_step_up;
 pub mod post_auth_refresh;
 pub mod post_auth_sign_out;
+pub mod post_device_heartbeat;
+pub mod post_sync_cursor;
+pub mod post_sync_handshake;
+pub mod put_offline_queue_hint;
+pub mod put_preferences;
+pub mod put_shortcuts;
 
 use axum::{Router, middleware, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -27,6 +41,30 @@ fn authenticated() -> OpenApiRouter<App> {
         .routes(routes!(get_live_poll::handle))
         .routes(routes!(get_live::handle))
         .route("/sse/stream", get(get_live::handle))
+        .merge(of_the_desk())
+}
+
+/// What desktops keep with us.
+fn of_the_desk() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(get_preferences::handle))
+        .routes(routes!(put_preferences::handle))
+        .routes(routes!(get_shortcuts::handle))
+        .routes(routes!(put_shortcuts::handle))
+        .routes(routes!(get_devices::handle))
+        .routes(routes!(post_device_heartbeat::handle))
+        .routes(routes!(get_device_sync_status::handle))
+        .routes(routes!(post_sync_handshake::handle))
+        .routes(routes!(get_sync_cursor::handle))
+        .routes(routes!(post_sync_cursor::handle))
+        .routes(routes!(put_offline_queue_hint::handle))
+        .routes(routes!(get_offline_queue_hints::handle))
+        .routes(routes!(post_activity::handle))
+}
+
+/// Open to all, at the root.
+fn at_the_root() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(get_jwks::handle))
 }
 
 /// The routes that let their callers in by rules of their own.
@@ -40,10 +78,10 @@ fn admitting() -> OpenApiRouter<App> {
 pub fn router(app: App, readiness: Readiness) -> Router {
     let layer = middleware::from_fn_with_state(app.clone(), authenticate::layer);
     let api = authenticated().route_layer(layer).merge(admitting());
-    super::router(api, OpenApiRouter::new(), app, readiness, layers::Settings::default())
+    super::router(api, at_the_root(), app, readiness, layers::Settings::default())
 }
 
 /// The `OpenAPI` document of all routes.
 pub fn document() -> utoipa::openapi::OpenApi {
-    super::document(authenticated().merge(admitting()), OpenApiRouter::new())
+    super::document(authenticated().merge(admitting()), at_the_root())
 }

@@ -74,7 +74,9 @@ impl Revocation {
             UpstreamEvent::AlertRaised(_)
             | UpstreamEvent::AlertAcknowledged(_)
             | UpstreamEvent::AlertResolved(_)
-            | UpstreamEvent::LockHealthAlert(_) => return None,
+            | UpstreamEvent::LockHealthAlert(_)
+            | UpstreamEvent::ActivityReplayed(_)
+            | UpstreamEvent::CursorAdvanced(_) => return None,
         };
         let (tenant_id, event_id) = (incoming.tenant_id, incoming.event_id);
         Some(Self { tenant_id, subject, reason, at, event_id })

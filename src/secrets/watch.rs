@@ -105,8 +105,7 @@ impl Watch {
             .map(|(name, _, _)| name)
             .collect(),
         };
-        let nothing =
-            rotated.live.is_none() && rotated.nonce.is_none() && rotated.sync.is_none();
+        let nothing = rotated.live.is_none() && rotated.nonce.is_none() && rotated.sync.is_none();
         if nothing && rotated.at_start_only.is_empty() {
             // Written again as they were.
             return Step::Unchanged;

@@ -52,10 +52,7 @@ pub enum DeviceSyncEvent {
     /// The device has taken in a stream up to a cursor.
     ///
     /// Source: `POST /sync/cursor`.
-    #[serde(
-        rename = "melmastoon.bff.backoffice.sync.cursor_advanced.v1",
-        rename_all = "camelCase"
-    )]
+    #[serde(rename = "melmastoon.bff.backoffice.sync.cursor_advanced.v1", rename_all = "camelCase")]
     CursorAdvanced {
         device_id: DeviceId,
         stream: String,
@@ -69,10 +66,7 @@ pub enum DeviceSyncEvent {
     /// The device has said what it has queued.
     ///
     /// Source: `PUT /offline-queue/hint`.
-    #[serde(
-        rename = "melmastoon.bff.backoffice.offline_queue.hinted.v1",
-        rename_all = "camelCase"
-    )]
+    #[serde(rename = "melmastoon.bff.backoffice.offline_queue.hinted.v1", rename_all = "camelCase")]
     QueueHinted { device_id: DeviceId, pending_actions: u32, at: DateTime<Utc> },
 }
 

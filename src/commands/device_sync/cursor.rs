@@ -57,10 +57,7 @@ pub struct Wish {
 ///
 /// # Errors
 /// [`WorkError::Upstream`] when nothing is known and sync-service cannot be asked.
-pub async fn read(
-    resources: &Resources,
-    actor: &Actor,
-) -> Result<(Standing, Source), WorkError> {
+pub async fn read(resources: &Resources, actor: &Actor) -> Result<(Standing, Source), WorkError> {
     let pools = resources.ledger.pools();
     let known = status::cursors(pools, actor).await.map_err(unavailable)?;
     let now = resources.clock.now();
@@ -129,7 +126,10 @@ pub async fn advance(
         resources,
         actor,
         &confirmed(wish),
-        (device_sync::Command::Advance(advance_of(actor, wish, at)), keyed.complete(response.clone())),
+        (
+            device_sync::Command::Advance(advance_of(actor, wish, at)),
+            keyed.complete(response.clone()),
+        ),
     )
     .await?;
     Ok(Outcome::new(response, Some(receipt.position)))

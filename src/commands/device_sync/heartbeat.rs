@@ -10,7 +10,7 @@ use super::{
     status::{self, Report},
 };
 use crate::{
-    commands::{Actor, CommandError, Resources},
+    commands::{Actor, CommandError, Resources, keyed_work::unavailable},
     ledger::{Append, AppendError, NewEvent, StreamWrite},
 };
 
@@ -55,9 +55,7 @@ pub async fn run(
         clock_skew_ms: heartbeat.clock.map(|clock| (clock - at).num_milliseconds()),
         at,
     };
-    let hints = keep(resources, actor, &report)
-        .await
-        .map_err(|error| CommandError::Unavailable(error.into()))?;
+    let hints = keep(resources, actor, &report).await.map_err(unavailable)?;
     let event = DeviceSyncEvent::Heartbeat {
         device_id: actor.caller.device_id.clone(),
         app_version: report.app_version,
@@ -67,8 +65,8 @@ pub async fn run(
         clock_skew_ms: report.clock_skew_ms,
         at,
     };
-    let event = NewEvent::new(&event, None, at)
-        .map_err(|error| CommandError::Unavailable(error.into()))?;
+    let event =
+        NewEvent::new(&event, None, at).map_err(|error| CommandError::Unavailable(error.into()))?;
     let per_mille = per_mille(share);
     if is_sampled(&event.event_id, per_mille)
         && let Err(error) = record(resources, actor, &event, per_mille).await

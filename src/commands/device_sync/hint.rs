@@ -15,6 +15,7 @@ use crate::{
     commands::{
         Actor, CommandError, Resources,
         idempotency::{KeyedRequest, Known, Outcome},
+        keyed_work::unavailable,
     },
     ledger::StoredResponse,
 };
@@ -62,9 +63,7 @@ pub async fn put(
         return Ok(known);
     }
     let at = resources.clock.now();
-    keep(resources, actor, (wish, at))
-        .await
-        .map_err(|error| CommandError::Unavailable(error.into()))?;
+    keep(resources, actor, (wish, at)).await.map_err(unavailable)?;
     let hint = Hint {
         device_id: actor.caller.device_id.to_string(),
         pending_actions: wish.pending_actions,
@@ -113,7 +112,7 @@ pub async fn list(resources: &Resources, actor: &Actor) -> Result<Vec<Hint>, Com
         transaction.commit().await?;
         sqlx::Result::Ok(hints)
     };
-    read.await.map_err(|error| CommandError::Unavailable(error.into()))
+    read.await.map_err(unavailable)
 }
 
 /// As [`list`], in a transaction of the caller's.
