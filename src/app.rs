@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     access::{Gate, scheduler::Scheduler, session::SessionStore},
     clock::{SharedClock, SystemClock},
-    commands::Resources,
+    commands::{Resources, device_sync::token::SyncKeys},
     config::Config,
     http::{self, seal::Seal},
     ledger::Pools,
@@ -41,6 +41,7 @@ pub struct Parts {
     pub profiles: Profiles,
     pub hub: Hub,
     pub cursor_keys: CursorKeys,
+    pub sync_keys: SyncKeys,
     pub seal: Seal,
     pub builder: Builder,
     pub pools: Pools,
@@ -80,6 +81,10 @@ impl App {
 
     pub fn cursor_keys(&self) -> &CursorKeys {
         &self.0.cursor_keys
+    }
+
+    pub fn sync_keys(&self) -> &SyncKeys {
+        &self.0.sync_keys
     }
 
     pub fn seal(&self) -> &Seal {

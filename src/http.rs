@@ -10,6 +10,7 @@ pub mod docs;
 pub mod event_stream;
 pub mod extract;
 pub mod health;
+pub mod if_match;
 pub mod inbox;
 pub mod keyed;
 pub mod layers;

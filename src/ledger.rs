@@ -89,6 +89,24 @@ impl Ledger {
         streams::read(&self.pools, &self.keyring, tenant_id, stream).await
     }
 
+    /// How many events a stream has; 0 when it does not exist. For commands that add to a stream
+    /// without asking what is in it.
+    ///
+    /// # Errors
+    /// [`ReadError::Unavailable`].
+    pub async fn stream_version<E: LedgerEvent>(
+        &self,
+        tenant_id: &TenantId,
+        stream: &StreamId,
+    ) -> Result<i64, ReadError> {
+        streams::version(&self.pools, tenant_id, (E::LEDGER, stream)).await
+    }
+
+    /// For the stores of commands.
+    pub fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
     /// What became of an idempotency key; `None` when nobody has claimed it.
     ///
     /// # Errors

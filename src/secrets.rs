@@ -14,6 +14,8 @@ use ulid::Ulid;
 use self::file::{LENGTH_MAX, LENGTH_MIN, optional, secret};
 pub use self::watch::{Rotated, Step, Watch};
 
+const SYNC_KEY: &str = "sync-signing-key";
+
 /// Everything the service keeps from others.
 #[derive(Clone, Debug)]
 pub struct Secrets {
@@ -27,6 +29,9 @@ pub struct Secrets {
     /// Files `personal-data-key` and `personal-data-key.previous`: wrap the keys of the persons in
     /// the ledger, and seal stored answers. Read at the start only.
     pub personal_data: Rotating,
+    /// Files `sync-signing-key` and `sync-signing-key.previous`: private keys of P-256 as PKCS#8 in
+    /// PEM, for the tokens that sync-service takes.
+    pub sync: Rotating,
 }
 
 /// A secret that can be changed, also while the service runs, without refusing what was made with
@@ -52,7 +57,7 @@ pub enum SecretError {
     TooOpen(PathBuf),
     #[error("secret file {0} must hold {LENGTH_MIN} to {LENGTH_MAX} bytes")]
     Length(PathBuf),
-    #[error("secret file {0} must hold one line of text")]
+    #[error("secret file {0} must hold text, and one line of it unless it is a key in PEM")]
     NoText(PathBuf),
 }
 
@@ -67,6 +72,12 @@ impl Secrets {
             live: rotating(directory, "sse-signing-key")?,
             nonce: rotating(directory, "dpop-nonce-key")?,
             personal_data: rotating(directory, "personal-data-key")?,
+            sync: Rotating {
+                current: file::lines(directory, SYNC_KEY)?,
+                previous: file::optional_lines(directory, &format!("{SYNC_KEY}.previous"))?
+                    .into_iter()
+                    .collect(),
+            },
         })
     }
 
@@ -136,7 +147,9 @@ mod tests {
 
     pub(super) fn directory(mode: u32, content: impl AsRef<[u8]>) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
-        for name in ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key"] {
+        for name in
+            ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key", "sync-signing-key"]
+        {
             let path = directory.path().join(name);
             fs::write(&path, &content).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();

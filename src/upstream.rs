@@ -19,7 +19,9 @@ pub mod page;
 pub mod probe;
 pub mod profiles;
 mod reported;
+pub mod sync;
 pub mod tenant;
+pub mod tenant_preferences;
 
 use std::{
     collections::HashMap,

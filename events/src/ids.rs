@@ -211,6 +211,16 @@ impl StreamId {
         Self(action_id.to_string())
     }
 
+    /// What a device says of itself, for as long as the ledger remembers.
+    pub fn device_sync(device_id: &DeviceId) -> Self {
+        Self(format!("dsy:{device_id}"))
+    }
+
+    /// What one request tells of an operator; an id derived from the request makes it one.
+    pub fn activity(ulid: Ulid) -> Self {
+        Self(format!("act_{ulid}"))
+    }
+
     /// Issued, then used once: the versions of this stream decide.
     pub fn attestation(attestation_id: &AttestationId) -> Self {
         Self(attestation_id.to_string())

@@ -1,9 +1,11 @@
 //! The ledgers, and what an event that stands in one can say of itself.
 
 pub mod alert_acknowledgment;
+pub mod device_sync;
 pub mod lock_action;
 pub mod mfa_attestation;
 pub mod operator_action;
+pub mod operator_activity;
 pub mod operator_session;
 pub mod suggestion_decision;
 pub mod system;

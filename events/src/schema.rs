@@ -5,8 +5,9 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
 use crate::ledger::{
-    alert_acknowledgment::AlertAcknowledgmentEvent, lock_action::LockActionEvent,
-    mfa_attestation::MfaAttestationEvent, operator_action::OperatorActionEvent,
+    alert_acknowledgment::AlertAcknowledgmentEvent, device_sync::DeviceSyncEvent,
+    lock_action::LockActionEvent, mfa_attestation::MfaAttestationEvent,
+    operator_action::OperatorActionEvent, operator_activity::OperatorActivityEvent,
     operator_session::OperatorSessionEvent, suggestion_decision::SuggestionDecisionEvent,
     system::SystemEvent,
 };
@@ -28,6 +29,8 @@ pub fn schemas() -> Vec<(String, Value)> {
         kinds_of::<SuggestionDecisionEvent>(),
         kinds_of::<OperatorActionEvent>(),
         kinds_of::<LockActionEvent>(),
+        kinds_of::<DeviceSyncEvent>(),
+        kinds_of::<OperatorActivityEvent>(),
         kinds_of::<SystemEvent>(),
     ]
     .concat()

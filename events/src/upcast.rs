@@ -33,6 +33,13 @@ pub const CURRENT_KINDS: &[&str] = &[
     "melmastoon.bff.backoffice.lock_action.failed.v1",
     "melmastoon.bff.backoffice.lock_action.outcome_unknown.v1",
     "melmastoon.bff.backoffice.lock_action.resolved.v1",
+    "melmastoon.bff.backoffice.device.heartbeat.v1",
+    "melmastoon.bff.backoffice.sync.handshake_completed.v1",
+    "melmastoon.bff.backoffice.sync.cursor_advanced.v1",
+    "melmastoon.bff.backoffice.offline_queue.hinted.v1",
+    "melmastoon.bff.backoffice.activity.recorded.v1",
+    "melmastoon.bff.backoffice.preferences.changed.v1",
+    "melmastoon.bff.backoffice.shortcuts.changed.v1",
     "melmastoon.bff.backoffice.relay.dead_lettered.v1",
     "melmastoon.bff.backoffice.projection.rebuilt.v1",
 ];

@@ -4,6 +4,7 @@ pub mod ai;
 pub mod iam;
 pub mod lock;
 pub mod notification;
+pub mod sync;
 pub mod tenant;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,8 @@ pub enum UpstreamEvent {
     DeviceRevoked(iam::DeviceRevoked),
     Tenant(tenant::TenantEvent),
     Suggestion(ai::SuggestionEvent),
+    ActivityReplayed(sync::ActivityReplayed),
+    CursorAdvanced(sync::CursorAdvanced),
 }
 
 impl UpstreamEvent {
@@ -47,6 +50,8 @@ impl UpstreamEvent {
             _ if subject.starts_with(ai::SUBJECTS) => {
                 return Ok(ai::SuggestionEvent::read(subject, payload)?.map(Self::Suggestion));
             }
+            "melmastoon.sync.activity.replayed.v1" => Self::ActivityReplayed(from(payload)?),
+            "melmastoon.sync.cursor.advanced.v1" => Self::CursorAdvanced(from(payload)?),
             _ => return Ok(tenant::TenantEvent::read(subject, payload)?.map(Self::Tenant)),
         };
         Ok(Some(read))

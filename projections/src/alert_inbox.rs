@@ -168,7 +168,9 @@ fn subject(event: &FactEvent) -> Option<(&AlertId, &PropertyId)> {
             | UpstreamEvent::UserLocked(_)
             | UpstreamEvent::DeviceRevoked(_)
             | UpstreamEvent::Tenant(_)
-            | UpstreamEvent::Suggestion(_),
+            | UpstreamEvent::Suggestion(_)
+            | UpstreamEvent::ActivityReplayed(_)
+            | UpstreamEvent::CursorAdvanced(_),
         ) => None,
     }
 }
@@ -202,7 +204,9 @@ fn apply_upstream(alert: &mut Alert, event: &UpstreamEvent) {
         | UpstreamEvent::UserLocked(_)
         | UpstreamEvent::DeviceRevoked(_)
         | UpstreamEvent::Tenant(_)
-        | UpstreamEvent::Suggestion(_) => (),
+        | UpstreamEvent::Suggestion(_)
+        | UpstreamEvent::ActivityReplayed(_)
+        | UpstreamEvent::CursorAdvanced(_) => (),
     }
 }
 

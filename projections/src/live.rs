@@ -142,7 +142,9 @@ fn alert_event(event: &FactEvent) -> Option<LiveEvent> {
             | UpstreamEvent::UserLocked(_)
             | UpstreamEvent::DeviceRevoked(_)
             | UpstreamEvent::Tenant(_)
-            | UpstreamEvent::Suggestion(_),
+            | UpstreamEvent::Suggestion(_)
+            | UpstreamEvent::ActivityReplayed(_)
+            | UpstreamEvent::CursorAdvanced(_),
         ) => return None,
     };
     let (channel, property_id) = (Channel::Alerts, property_id.clone());

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::{App, Parts, Stop};
 use crate::{
     clock::SharedClock,
-    commands::{Resources, idempotency::turn::Turns},
+    commands::{Resources, device_sync::token::SyncKeys, idempotency::turn::Turns},
     config::{Config, Stores, Upstreams},
     database,
     http::seal::Seal,
@@ -69,6 +69,7 @@ pub async fn connect(
         .vouched_by(gate::standing(upstream.clone(), feed.clone()));
     gate.flags().refresh_or_report().await;
     let cursor_keys = cursor_keys(&secrets.live);
+    let sync_keys = SyncKeys::new(&secrets.sync).context("SECRETS_DIR")?;
     let hub = Hub::start(
         session_tier.clone(),
         live::Settings::new(cursor_keys.clone()),
@@ -101,6 +102,7 @@ pub async fn connect(
         },
         hub,
         cursor_keys,
+        sync_keys,
         builder: Builder::new(stores.clone(), tracker.clone(), VIEW_WAIT),
         pools,
         cache_tier,

@@ -8,7 +8,7 @@ use super::App;
 use crate::{
     access::Gate,
     live::CursorKeys,
-    secrets::{Step, Watch},
+    secrets::{Rotated, Step, Watch},
 };
 
 /// How often the files are looked at.
@@ -21,7 +21,13 @@ pub async fn run(mut secrets: Watch, app: &App, shutdown: &CancellationToken) {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => (),
         }
-        apply(secrets.step(), app.gate(), app.cursor_keys());
+        let step = secrets.step();
+        if let Step::Rotated(Rotated { sync: Some(sync), .. }) = &step
+            && let Err(error) = app.sync_keys().rotate(sync)
+        {
+            tracing::error!(%error, "the changed key for sync tokens is not usable");
+        }
+        apply(step, app.gate(), app.cursor_keys());
     }
 }
 
@@ -46,6 +52,7 @@ pub fn apply(step: Step, gate: &Gate, cursor_keys: &CursorKeys) {
             tracing::info!(
                 live = rotated.live.is_some(),
                 nonce = rotated.nonce.is_some(),
+                sync = rotated.sync.is_some(),
                 "secrets were rotated"
             );
             for name in rotated.at_start_only {

@@ -10,7 +10,10 @@ use super::{connect::Started, rotate, supervise::supervise};
 use crate::{
     access::{Gate, StoreError},
     clock,
-    commands::{close_session::Places, complete_lock_actions, force_log_out, keep_sessions, report},
+    commands::{
+        close_session::Places, complete_lock_actions, force_log_out, forget_desk, keep_sessions,
+        replay_offline, report,
+    },
     config::Config,
     inbox::{
         intake::{self, Intake},
@@ -88,6 +91,7 @@ pub fn start(
     look_after_sessions(started, tracker, shutdown);
     report(started, tracker, shutdown);
     complete(started, tracker, shutdown);
+    look_after_desks(started, tracker, shutdown);
     partition(started, tracker, shutdown);
     purge(started, tracker, shutdown);
 }
@@ -220,6 +224,20 @@ fn complete(started: &Started, tracker: &TaskTracker, shutdown: &CancellationTok
             let head = resources.ledger.head();
             complete_lock_actions::run(&resources, pools.jobs(), head, &shutdown).await
         }
+    });
+}
+
+/// What desktops did offline is recorded, and what they keep with us is forgotten in time.
+fn look_after_desks(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
+    let (resources, pools) = (started.app.commands().clone(), started.app.pools().clone());
+    supervise("offline-replays", tracker, shutdown, move |shutdown| {
+        let (resources, pools) = (resources.clone(), pools.clone());
+        async move { replay_offline::run(&resources, pools.jobs(), &shutdown).await }
+    });
+    let pools = started.app.pools().clone();
+    supervise("desk-retention", tracker, shutdown, move |shutdown| {
+        let pools = pools.clone();
+        async move { forget_desk::run(pools.jobs(), &shutdown).await }
     });
 }
 

@@ -3,7 +3,11 @@
 use std::{fs, io::Write, os::unix::fs::DirBuilderExt, os::unix::fs::OpenOptionsExt, path::Path};
 
 use anyhow::{Context, anyhow};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use p256::{ecdsa::SigningKey, elliptic_curve::Generate, pkcs8::EncodePrivateKey};
 use url::Url;
 
 use crate::desktop::stack_file::StackFile;
@@ -12,8 +16,10 @@ use crate::desktop::stack_file::StackFile;
 const TOKEN_ISSUER: &str = "https://iam.melmastoon.internal";
 /// The simulator asks for an ID token and takes any.
 const ID_TOKEN: &str = "development-only";
-/// As `secrets.rs` names them.
-const SECRETS: [&str; 4] = ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key"];
+/// As `secrets.rs` names them; the last one is a key in PEM.
+const SECRETS: [&str; 5] =
+    ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key", SYNC_KEY];
+const SYNC_KEY: &str = "sync-signing-key";
 
 /// Environment variables for `backoffice serve` and `backoffice migrate`. Makes the stack's secrets
 /// where there are none: what the ledger holds is readable only with the same ones.
@@ -69,8 +75,7 @@ fn make_secrets(secrets_dir: &Path) -> anyhow::Result<()> {
         let path = secrets_dir.join(name);
         if !path.exists() {
             let temporary = secrets_dir.join(format!("{name}.{}", std::process::id()));
-            let mut secret = [0; 32];
-            aws_lc_rs::rand::fill(&mut secret).map_err(|_| anyhow!("no randomness to be had"))?;
+            let secret = if name == SYNC_KEY { key_in_pem()? } else { random_text()? };
             // Renamed when whole: an interrupted start must not leave half a secret.
             fs::OpenOptions::new()
                 .write(true)
@@ -78,12 +83,25 @@ fn make_secrets(secrets_dir: &Path) -> anyhow::Result<()> {
                 .truncate(true)
                 .mode(0o400)
                 .open(&temporary)
-                .and_then(|mut file| file.write_all(URL_SAFE_NO_PAD.encode(secret).as_bytes()))
+                .and_then(|mut file| file.write_all(secret.as_bytes()))
                 .and_then(|()| fs::rename(&temporary, &path))
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
     Ok(())
+}
+
+fn random_text() -> anyhow::Result<String> {
+    let mut secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut secret).map_err(|_| anyhow!("no randomness to be had"))?;
+    Ok(URL_SAFE_NO_PAD.encode(secret))
+}
+
+/// A new private key of P-256, PKCS#8.
+fn key_in_pem() -> anyhow::Result<String> {
+    let der = SigningKey::generate().to_pkcs8_der().context("a key cannot be written")?;
+    let base64 = STANDARD.encode(der.as_bytes());
+    Ok(format!("-----BEGIN PRIVATE KEY-----\n{base64}\n-----END PRIVATE KEY-----\n"))
 }
 
 #[cfg(test)]

@@ -76,7 +76,9 @@ impl Revocation {
             | UpstreamEvent::AlertResolved(_)
             | UpstreamEvent::LockCredential(_)
             | UpstreamEvent::LockHealthAlert(_)
-            | UpstreamEvent::Suggestion(_) => return None,
+            | UpstreamEvent::Suggestion(_)
+            | UpstreamEvent::ActivityReplayed(_)
+            | UpstreamEvent::CursorAdvanced(_) => return None,
         };
         let (tenant_id, event_id) = (incoming.tenant_id, incoming.event_id);
         Some(Self { tenant_id, subject, reason, at, event_id })

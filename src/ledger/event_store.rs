@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, EventEnvelope, EventStore};
 use events::{LedgerEvent, Metadata, OperatorId, StreamId, TenantId};
 
@@ -33,6 +34,8 @@ pub struct TenantStore<A> {
     committed: Arc<Mutex<Option<TenantContext<A>>>>,
     /// The streams are taken for empty, unread.
     presumes_new: bool,
+    /// Of events that happened before they were told.
+    occurred_at: Option<DateTime<Utc>>,
 }
 
 impl<A> Clone for TenantStore<A> {
@@ -48,6 +51,7 @@ impl<A> Clone for TenantStore<A> {
             receipt: Arc::clone(&self.receipt),
             committed: Arc::clone(&self.committed),
             presumes_new: self.presumes_new,
+            occurred_at: self.occurred_at,
         }
     }
 }
@@ -73,6 +77,7 @@ impl<A> TenantStore<A> {
             receipt: Arc::default(),
             committed: Arc::default(),
             presumes_new: false,
+            occurred_at: None,
         }
     }
 
@@ -82,6 +87,21 @@ impl<A> TenantStore<A> {
     #[must_use]
     pub fn presuming_new(self) -> Self {
         Self { presumes_new: true, ..self }
+    }
+
+    /// Takes a stream for as long as `version` says and the aggregate for what the caller knows of
+    /// it, unread: right where the rule's state is kept elsewhere because the ledger forgets.
+    #[must_use]
+    pub fn knowing(self, stream: StreamId, version: i64, aggregate: A) -> Self {
+        let context = TenantContext { stream, version, aggregate };
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner) = Some(context);
+        self
+    }
+
+    /// Dates the events back: they happened before they were told.
+    #[must_use]
+    pub fn occurring_at(self, at: DateTime<Utc>) -> Self {
+        Self { occurred_at: Some(at), ..self }
     }
 
     /// Lets the next commit start or complete a claim, in its own transaction.
@@ -206,7 +226,7 @@ where
         mut context: TenantContext<A>,
         metadata: HashMap<String, String>,
     ) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
-        let occurred_at = self.clock.now();
+        let occurred_at = self.occurred_at.unwrap_or_else(|| self.clock.now());
         let new_events = events
             .iter()
             .map(|event| NewEvent::new(event, self.subject.as_ref(), occurred_at))

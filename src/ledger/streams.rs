@@ -93,6 +93,30 @@ pub(super) async fn read<E: LedgerEvent>(
     Ok(recorded)
 }
 
+pub(super) async fn version(
+    pools: &Pools,
+    tenant_id: &TenantId,
+    (ledger, stream): (events::Ledger, &StreamId),
+) -> Result<i64, ReadError> {
+    let mut transaction = pools.begin(tenant_id).await?;
+    let version = sqlx::query_scalar!(
+        r#"
+        select stream_version
+        from event
+        where tenant_id = $1 and ledger = $2 and stream = $3
+        order by stream_version desc
+        limit 1
+        "#,
+        tenant_id.as_str(),
+        ledger.name(),
+        stream.as_str(),
+    )
+    .fetch_optional(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(version.unwrap_or(0))
+}
+
 struct Row {
     stream_version: i64,
     position: i64,

@@ -15,12 +15,13 @@ pub const IAM_EVENTS: &str = "melmastoon.iam.events";
 /// tenant-service's events, read by the same two.
 pub const TENANT_EVENTS: &str = "melmastoon.tenant.events";
 /// Topics of other services whose events the inbox takes in.
-pub const INTAKE_TOPICS: [&str; 5] = [
+pub const INTAKE_TOPICS: [&str; 6] = [
     "melmastoon.notification.events",
     IAM_EVENTS,
     TENANT_EVENTS,
     "melmastoon.lock.events",
     "melmastoon.ai_orchestrator.events",
+    "melmastoon.sync.events",
 ];
 /// Topics that also have a subscription for revocations alone.
 pub const REVOCATION_TOPICS: [&str; 2] = [IAM_EVENTS, TENANT_EVENTS];

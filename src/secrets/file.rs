@@ -39,6 +39,33 @@ pub(super) fn optional(directory: &Path, name: &str) -> Result<Option<SecretStri
     }
 }
 
+/// A secret of several lines, as PEM is. Otherwise as [`secret`].
+pub(super) fn lines(directory: &Path, name: &str) -> Result<SecretString, SecretError> {
+    match optional_lines(directory, name)? {
+        Some(secret) => Ok(secret),
+        None => {
+            let path = directory.join(name);
+            Err(SecretError::Unreadable(path, ErrorKind::NotFound.into()))
+        }
+    }
+}
+
+/// A secret of several lines that may be missing, but not be unusable.
+pub(super) fn optional_lines(
+    directory: &Path,
+    name: &str,
+) -> Result<Option<SecretString>, SecretError> {
+    let path = directory.join(name);
+    match read(&path) {
+        Ok(read) => text_where(&path, &read?, |character| {
+            !character.is_control() || matches!(character, '\n' | '\r')
+        })
+        .map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(SecretError::Unreadable(path, error)),
+    }
+}
+
 fn read(path: &Path) -> io::Result<Result<Zeroizing<Vec<u8>>, SecretError>> {
     // Before it is opened: a pipe would keep us waiting for its other end.
     if let Err(error) = check(path, &path.metadata()?) {
@@ -66,12 +93,20 @@ fn check(path: &Path, metadata: &Metadata) -> Result<(), SecretError> {
 }
 
 fn text(path: &Path, bytes: &[u8]) -> Result<SecretString, SecretError> {
+    text_where(path, bytes, |character| !character.is_control())
+}
+
+fn text_where(
+    path: &Path,
+    bytes: &[u8],
+    is_good: fn(char) -> bool,
+) -> Result<SecretString, SecretError> {
     let trimmed = bytes.trim_ascii_end();
     if trimmed.len() < LENGTH_MIN || LENGTH_MAX < trimmed.len() {
         return Err(SecretError::Length(path.to_owned()));
     }
     let text = str::from_utf8(trimmed).ok();
-    text.filter(|text| !text.chars().any(char::is_control))
+    text.filter(|text| text.chars().all(is_good))
         .map(SecretString::from)
         .ok_or_else(|| SecretError::NoText(path.to_owned()))
 }

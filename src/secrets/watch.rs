@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{Rotating, SecretError, Secrets};
 
 /// Every file that may be changed.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 9] = [
     "pepper",
     "sse-signing-key",
     "sse-signing-key.previous",
@@ -19,6 +19,8 @@ const NAMES: [&str; 7] = [
     "dpop-nonce-key.previous",
     "personal-data-key",
     "personal-data-key.previous",
+    "sync-signing-key",
+    "sync-signing-key.previous",
 ];
 /// Keys that are accepted beside the current one.
 const PREVIOUS_MAX: usize = 3;
@@ -45,6 +47,7 @@ pub enum Step {
 pub struct Rotated {
     pub live: Option<Rotating>,
     pub nonce: Option<Rotating>,
+    pub sync: Option<Rotating>,
     /// Files that were changed though they are only read at the start: the next start will not work
     /// as meant.
     pub at_start_only: Vec<&'static str>,
@@ -88,6 +91,7 @@ impl Watch {
         let rotated = Rotated {
             live: taken_up(&mut self.in_use.live, &read.live),
             nonce: taken_up(&mut self.in_use.nonce, &read.nonce),
+            sync: taken_up(&mut self.in_use.sync, &read.sync),
             at_start_only: [
                 ("pepper", &self.in_use.pepper, &read.pepper),
                 (
@@ -101,7 +105,7 @@ impl Watch {
             .map(|(name, _, _)| name)
             .collect(),
         };
-        let nothing = rotated.live.is_none() && rotated.nonce.is_none();
+        let nothing = rotated.live.is_none() && rotated.nonce.is_none() && rotated.sync.is_none();
         if nothing && rotated.at_start_only.is_empty() {
             // Written again as they were.
             return Step::Unchanged;

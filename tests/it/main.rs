@@ -20,6 +20,7 @@ mod access_world;
 mod architecture;
 mod asvs;
 mod conformance;
+mod desk;
 mod dpop;
 mod end_to_end;
 mod errors;

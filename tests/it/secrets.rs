@@ -127,7 +127,9 @@ const NEEDLE_REVERSED: &[u8] = b"yranac-esioreZ";
 #[test]
 fn se_02_a_dropped_secret_is_gone_from_memory() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key"] {
+    for name in
+        ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key", "sync-signing-key"]
+    {
         // By another process, so that no buffer of this one has had it.
         let script =
             "printf '%s%s%s' Zeroise -canary 0123456789012345678901234 > \"$1\"; chmod 400 \"$1\"";

@@ -1,14 +1,19 @@
 //! `GET /bootstrap`: everything a desktop needs after its start, in one call.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::{
     app::App,
+    commands::{
+        device_sync::hint::{self, Hint},
+        preferences, shortcuts,
+    },
     http::{caller::Entrant, problem::Problem},
     upstream::tenant,
 };
@@ -27,6 +32,15 @@ pub struct Bootstrap {
     flags: BTreeMap<String, bool>,
     app: AppVersions,
     live: Live,
+    /// As `GET /preferences`; null while they cannot be read: the desktop keeps those it has.
+    #[schema(value_type = Option<std::collections::HashMap<String, Value>>)]
+    preferences: Option<Map<String, Value>>,
+    /// As `GET /shortcuts`; null while they cannot be read.
+    shortcuts: Option<BTreeMap<String, String>>,
+    /// What the operator's other devices have queued.
+    queue_hints: Vec<Hint>,
+    /// Shares of events that are recorded, by name, 0 to 1.
+    sampling: BTreeMap<String, f64>,
     server_time: DateTime<Utc>,
 }
 
@@ -106,7 +120,14 @@ pub(super) async fn handle(
     entrant: Entrant,
 ) -> Result<Json<Bootstrap>, Problem> {
     let caller = &entrant.caller;
-    let profile = match tenant::tenant(&app.commands().upstream, &caller.tenant_id).await {
+    let actor = entrant.actor();
+    let (profile, preferences, shortcuts, queue_hints) = tokio::join!(
+        tenant::tenant(&app.commands().upstream, &caller.tenant_id),
+        preferences::read(app.commands(), &actor),
+        shortcuts::read(app.commands(), &actor),
+        hint::list(app.commands(), &actor),
+    );
+    let profile = match profile {
         Ok(profile) => profile,
         Err(error) => {
             tracing::warn!(error = %error, "the desktop starts without its tenant's profile");
@@ -143,8 +164,22 @@ pub(super) async fn handle(
             channels: projections::Channel::ALL.map(projections::Channel::name).to_vec(),
             heartbeat_seconds: 15,
         },
+        preferences: or_report("preferences", preferences)
+            .map(|standing| standing.preferences.members),
+        shortcuts: or_report("shortcuts", shortcuts).map(|standing| standing.shortcuts().shortcuts),
+        queue_hints: or_report("hints of queues", queue_hints).unwrap_or_default(),
+        sampling: document
+            .sampling
+            .iter()
+            .map(|(name, share)| (name.clone(), share.get()))
+            .collect(),
         server_time: app.clock().now(),
     }))
+}
+
+/// A desktop starts without what cannot be read, and asks for it later.
+fn or_report<T, E: fmt::Display>(what: &str, read: Result<T, E>) -> Option<T> {
+    read.inspect_err(|error| tracing::warn!(what, %error, "the desktop starts without it")).ok()
 }
 
 /// How a language is written.

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+use p256::{ecdsa::SigningKey, elliptic_curve::Generate, pkcs8::EncodePrivateKey};
 use platform::Simulator;
 use secrecy::ExposeSecret;
 use ulid::Ulid;
@@ -249,11 +251,24 @@ pub fn secrets() -> tempfile::TempDir {
     for name in ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key"] {
         write_secret(&directory.path().join(name));
     }
+    write_sync_key(&directory.path().join("sync-signing-key"));
     directory
+}
+
+/// A private key of P-256 as PKCS#8 in PEM.
+pub fn write_sync_key(path: &Path) {
+    let der = SigningKey::generate().to_pkcs8_der().unwrap();
+    let base64 = STANDARD.encode(der.as_bytes());
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{base64}\n-----END PRIVATE KEY-----\n");
+    write_own(path, &pem);
 }
 
 fn write_secret(path: &Path) {
     let secret: String = (0..2).map(|_| Ulid::generate().to_string()).collect();
+    write_own(path, &secret);
+}
+
+fn write_own(path: &Path, secret: &str) {
     fs::write(path, secret).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o400)).unwrap();
 }

@@ -1,0 +1,94 @@
+//! `POST /sync/cursor`: the caller's device has taken a stream in up to a cursor.
+
+use axum::{extract::State, response::Response};
+use garde::Validate;
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use crate::{
+    app::App,
+    commands::{
+        device_sync::cursor::{self, Standing, Wish},
+        idempotency::KeyedRequest,
+    },
+    http::{body::Json, caller::Entrant, keyed, problem::Problem},
+};
+
+const ROUTE: &str = "POST /sync/cursor";
+
+#[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(as = AdvanceSyncCursor)]
+pub struct Request {
+    #[garde(custom(is_name))]
+    #[schema(min_length = 1, max_length = 64)]
+    stream: String,
+    /// Opaque.
+    #[garde(length(chars, min = 1, max = 512), custom(has_no_control))]
+    #[schema(min_length = 1, max_length = 512)]
+    cursor: String,
+    /// Where the device thinks it stands; null or absent: nowhere yet.
+    #[serde(default)]
+    #[garde(length(chars, min = 1, max = 512))]
+    #[schema(min_length = 1, max_length = 512)]
+    expected_cursor: Option<String>,
+}
+
+#[utoipa::path(
+    post,
+    path = "/sync/cursor",
+    operation_id = "advanceSyncCursor",
+    summary = "Moves one cursor of the device, if it stands where it is expected to",
+    tag = "sync",
+    params(
+        ("X-Idempotency-Key" = String, Header,
+            description = "ULID of this wish; the same key has one effect and one answer"),
+    ),
+    request_body = Request,
+    responses(
+        (status = 200, body = Standing, description = "All cursors as they stand now",
+            headers(
+                ("X-Ledger-Position" = String,
+                    description = "Send it back as X-Min-Position to read your own write"),
+                ("Idempotency-Replayed" = String,
+                    description = "true when this is the answer to an earlier request"),
+            )),
+        (status = 400, response = crate::http::openapi::Problem),
+        (status = 401, response = crate::http::openapi::Problem),
+        (status = 404, response = crate::http::openapi::Problem),
+        (status = 409, response = crate::http::openapi::Problem),
+        (status = 422, response = crate::http::openapi::Problem),
+        (status = 502, response = crate::http::openapi::Problem),
+        (status = 503, response = crate::http::openapi::Problem),
+        (status = 504, response = crate::http::openapi::Problem),
+    ),
+)]
+pub(super) async fn handle(
+    State(app): State<App>,
+    entrant: Entrant,
+    headers: HeaderMap,
+    Json(request): Json<Request>,
+) -> Result<Response, Problem> {
+    let key = keyed::key(&app, &headers)?;
+    let actor = entrant.actor();
+    let keyed = KeyedRequest::new(app.commands(), &actor, key, ROUTE, &json!(request));
+    let Request { stream, cursor: to, expected_cursor: from } = request;
+    let wish = Wish { stream, from, to };
+    let (commands, render) = (app.commands().clone(), keyed::render(&entrant.context));
+    let moving = async move { cursor::advance(&commands, &actor, (&wish, &keyed), &render).await };
+    let outcome = keyed::to_its_end(&app, moving).await?;
+    Ok(keyed::response(&app, &entrant.caller, outcome))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
+fn is_name(name: &str, _: &()) -> garde::Result {
+    // Formed as the platform's ids are.
+    name.parse::<events::AlertId>().map(|_| ()).map_err(|_| garde::Error::new("INVALID"))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
+fn has_no_control(cursor: &str, _: &()) -> garde::Result {
+    if cursor.chars().any(char::is_control) { Err(garde::Error::new("INVALID")) } else { Ok(()) }
+}
