@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, SharedClock, SystemClock},
-    commands::Resources,
+    commands::{Resources, idempotency::turn::Turns},
     config::{Foundation, Upstreams},
     ledger::{
         self, Append, Ledger, NewEvent, Pools, StreamWrite, audit,
@@ -180,6 +180,7 @@ pub async fn complete(foundation: &Foundation, upstreams: &Upstreams) -> anyhow:
         secrets: Arc::new(secrets),
         clock: Arc::new(SystemClock),
         instance: foundation.instance.as_str().into(),
+        turns: Turns::default(),
     };
     let done = Job::Completer.run(&pools, &resources).await;
     ledger.stop().await;

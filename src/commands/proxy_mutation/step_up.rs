@@ -8,7 +8,7 @@ use super::{ProxyError, Request, failed};
 use crate::{
     aggregates::{mfa_attestation::Purpose, operator_action::Command},
     commands::{
-        CommandError, Resources,
+        Resources,
         consume_attestation::{self, AttestationError, Attested, Demand},
     },
     upstream::{
@@ -105,7 +105,6 @@ fn code(error: &AttestationError) -> &'static str {
         AttestationError::Expired => "MELMASTOON.AUTH.MFA_EXPIRED",
         AttestationError::Used => "MELMASTOON.AUTH.MFA_USED",
         AttestationError::ScopeMismatch => "MELMASTOON.AUTH.MFA_SCOPE_MISMATCH",
-        AttestationError::Command(CommandError::InProgress) => "in progress",
         AttestationError::Command(_) => "failed",
     }
 }

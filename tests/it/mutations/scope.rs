@@ -164,13 +164,14 @@ async fn a_version_that_has_passed_is_refused_by_the_upstream_and_the_refusal_st
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn id_14_16_one_key_of_two_devices_is_two_wishes() {
+async fn id_16_one_key_of_two_devices_is_two_wishes() {
     let mut bench = Bench::start().await;
     let tenant_id = bench.desktop.text("tenantId").to_owned();
     let wish = bench.stock.wish_for("folio.payment").await;
     let key = key();
     let first = bench.ask(&wish, &key, &[]).await;
-    bench.desktop = Desktop::sign_in(&bench.world, &tenant_id, json!({})).await;
+    let same = json!({ "operatorId": bench.desktop.text("operatorId") });
+    bench.desktop = Desktop::sign_in(&bench.world, &tenant_id, same).await;
     bench.stock = Stock::of(&bench.world, &bench.desktop).await;
     let second = bench.ask(&wish, &key, &[]).await;
 

@@ -126,15 +126,18 @@ fn body_schema(mutation: &Mutation) -> Value {
         .collect();
     let required: Vec<&str> =
         mutation.body.iter().filter(|member| member.required).map(|member| member.name).collect();
-    json!({
+    let mut schema = json!({
         "type": "object",
         "title": schema_name(mutation),
         "description": mutation.summary,
-        "required": required,
         "properties": properties,
         "additionalProperties": false,
         "example": example(mutation),
-    })
+    });
+    if !required.is_empty() {
+        schema["required"] = required.into();
+    }
+    schema
 }
 
 fn member_schema(member: &Member) -> Value {
