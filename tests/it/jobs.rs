@@ -12,8 +12,8 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::{
-    alerts::tenant,
     desktop::Desktop,
+    platform::tenant,
     service::{Service, World},
 };
 

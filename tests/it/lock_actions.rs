@@ -8,9 +8,9 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
-    alerts::tenant,
     desktop::{Answer, Desktop, key},
     locks::{Door, calls, effects, fault, heal, issued, kinds, open, recorded, revoke, stepped_up},
+    platform::tenant,
     replica::{claims, expire_leases},
     service::{Service, World},
     wait,

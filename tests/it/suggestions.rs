@@ -7,9 +7,9 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
-    alerts::tenant,
     desktop::{Answer, Desktop, key},
     listener::Listener,
+    platform::tenant,
     service::World,
     suggestions::{
         claims, decide, effects, events_of, fault, happen, heal, kinds_of, list, listed, path,

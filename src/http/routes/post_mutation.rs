@@ -31,7 +31,7 @@ pub(super) fn router() -> OpenApiRouter<App> {
                            Path(ids): Path<HashMap<String, String>>,
                            parts: Parts,
                            JsonObject(body): JsonObject| async move {
-            handle(&app, &entrant, Asked { mutation, ids, parts, body }).await
+            Box::pin(handle(&app, &entrant, Asked { mutation, ids, parts, body })).await
         };
         let (schemas, paths) = described::of(mutation);
         router.routes((schemas, paths, post(handle)))

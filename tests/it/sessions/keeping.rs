@@ -166,17 +166,3 @@ async fn what_stands_beside_a_session_ends_after_it() {
     assert!(own < left("by-sid:ses_1").await);
     assert!(own < left("devices").await);
 }
-
-fn secrets() -> Secrets {
-    use std::os::unix::fs::PermissionsExt;
-
-    let directory = tempfile::tempdir().unwrap();
-    for name in
-        ["pepper", "sse-signing-key", "dpop-nonce-key", "personal-data-key", "sync-signing-key"]
-    {
-        let path = directory.path().join(name);
-        std::fs::write(&path, name.repeat(8)).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).unwrap();
-    }
-    Secrets::read(directory.path()).unwrap()
-}

@@ -7,8 +7,8 @@ use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    alerts::simulate,
     desktop::{Answer, Desktop},
+    platform::simulate,
     service::{Service, World},
 };
 
