@@ -117,10 +117,24 @@ pub fn validate<T: Validate<Context = ()>>(document: &T) -> Result<(), Problem> 
     let Err(report) = i18n::with_i18n(FieldCodes, || document.validate()) else { return Ok(()) };
     let mut problem = Problem::new(Code::ValidationFailed);
     for (path, error) in report.into_inner() {
-        problem = problem.field(path.to_string(), error.message());
+        problem = problem.field(member_path(&path.to_string()), error.message());
     }
     problem.errors.sort_by(|one, other| one.field.cmp(&other.field));
     Err(problem)
+}
+
+/// The path as clients write it: a member `reason_code` of ours is `reasonCode` in the document.
+fn member_path(path: &str) -> String {
+    let mut is_after_underscore = false;
+    path.chars().fold(String::with_capacity(path.len()), |mut members, character| {
+        if character == '_' {
+            is_after_underscore = true;
+        } else {
+            let is_first_of_word = std::mem::take(&mut is_after_underscore);
+            members.push(if is_first_of_word { character.to_ascii_uppercase() } else { character });
+        }
+        members
+    })
 }
 
 fn malformed(detail: &str) -> Problem {

@@ -52,7 +52,7 @@ pub struct Request {
     modification: Option<Map<String, Value>>,
     /// A word of the desktop's list.
     #[serde(default)]
-    #[garde(rename("reasonCode"), inner(custom(is_word)))]
+    #[garde(inner(custom(is_word)))]
     #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_.-]+$")]
     reason_code: Option<String>,
     /// For the colleagues; kept encrypted, told to the orchestrator, never published.
