@@ -20,7 +20,7 @@ use crate::{
     summary = "The keys of the desktop's actions, as this operator has them",
     tag = "desk",
     responses(
-        (status = 200, body = Shortcuts, description = "The whole map, and what is the operator's own",
+        (status = 200, body = Shortcuts, description = "The map, and what is the operator's own",
             headers(("ETag" = String, description = "Its version, for If-Match"))),
         (status = 401, response = crate::http::openapi::Problem),
         (status = 503, response = crate::http::openapi::Problem),

@@ -1,4 +1,4 @@
-//! `PUT /preferences`: what the caller prefers from now on; tenant-service has it before the answer.
+//! `PUT /preferences`: what the caller prefers from now on; tenant-service knows it first.
 
 use axum::{extract::State, response::Response};
 use garde::Validate;

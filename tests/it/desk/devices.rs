@@ -135,11 +135,11 @@ async fn a_hint_is_told_to_the_other_devices_of_its_operator_and_to_nobody_else(
         "oldestAt": "2026-11-20T10:00:00Z",
         "kinds": { "check-in": 3, "task.complete": 1 },
     });
-    let (key, empty) = (key(), json!({ "pendingActions": 0 }));
+    let (hint_key, empty) = (key(), json!({ "pendingActions": 0 }));
 
-    let said = put(&mut desktop, &service, (HINT, &key), (&hint, None)).await;
-    let again = put(&mut desktop, &service, (HINT, &key), (&hint, None)).await;
-    let reused = put(&mut desktop, &service, (HINT, &key), (&empty, None)).await;
+    let said = put(&mut desktop, &service, (HINT, &hint_key), (&hint, None)).await;
+    let again = put(&mut desktop, &service, (HINT, &hint_key), (&hint, None)).await;
+    let reused = put(&mut desktop, &service, (HINT, &hint_key), (&empty, None)).await;
 
     assert_eq!(said.status, StatusCode::OK, "{}", said.body);
     assert_eq!(said.body["deviceId"], desktop.text("deviceId"));
@@ -158,7 +158,7 @@ async fn a_hint_is_told_to_the_other_devices_of_its_operator_and_to_nobody_else(
     assert_eq!(events[0].1["pendingActions"], 4);
 
     let emptied =
-        put(&mut desktop, &service, (HINT, &super::super::support::desktop::key()), (&empty, None))
+        put(&mut desktop, &service, (HINT, &key()), (&empty, None))
             .await;
     assert_eq!(emptied.status, StatusCode::OK, "{}", emptied.body);
     assert_eq!(other.get(&service, HINTS).await.body["items"], json!([]));

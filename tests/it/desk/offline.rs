@@ -44,8 +44,9 @@ async fn what_was_done_offline_is_recorded_once_and_dated_as_it_was_done() {
     .await;
 
     let events = recorded(&world, "activity.recorded").await;
-    let ids: Vec<_> =
+    let mut ids: Vec<_> =
         events.iter().map(|(_, data, _)| data["replayId"].as_str().unwrap()).collect();
+    ids.sort_unstable();
     assert_eq!(ids, ["rpl_1", "rpl_3"]);
     let (stream, data, metadata) = &events[0];
     assert!(stream.starts_with("act_"));
