@@ -78,6 +78,8 @@ async fn a_key_credential_needs_the_audit_envelope_and_its_revocation_an_attesta
         let body = json!({
             "reservationId": stay["id"],
             "rooms": [stay["roomId"]],
+            "validFrom": "2026-11-22T12:00:00Z",
+            "validUntil": "2026-11-24T12:00:00Z",
             "preferredKinds": ["rfid_card"],
             "auditEnvelope": envelope,
         });
