@@ -203,7 +203,7 @@ fn is_word(code: &str, _: &()) -> garde::Result {
 fn is_modification_of(
     decision: &str,
 ) -> impl FnOnce(&Option<Map<String, Value>>, &()) -> garde::Result + '_ {
-    move |modification, _| match modification {
+    move |modification, ()| match modification {
         None if decision == "modify" => Err(garde::Error::new("REQUIRED")),
         None => Ok(()),
         Some(_) if decision != "modify" => Err(garde::Error::new("INVALID")),
