@@ -1,5 +1,5 @@
 //! Who may start jobs: the scheduler's account, by Google's identity token. An operator's token is
-//! another issuer's and is refused here, and this one is no DPoP token and is refused everywhere
+//! another issuer's and is refused here, and this one is no `DPoP` token and is refused everywhere
 //! else.
 
 use std::time::Duration;

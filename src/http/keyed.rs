@@ -35,38 +35,43 @@ pub fn key(app: &App, headers: &HeaderMap) -> Result<Ulid, Problem> {
 ///
 /// # Errors
 /// The command's, as clients see it; 500 when it panicked.
-pub async fn to_its_end<T, E>(
+pub fn to_its_end<T, E>(
     app: &App,
     command: impl Future<Output = Result<T, E>> + Send + 'static,
-) -> Result<T, Problem>
+) -> impl Future<Output = Result<T, Problem>> + Send + use<T, E>
 where
     T: Send + 'static,
     E: Into<Problem> + Send + 'static,
 {
-    let ended = app.tracker().spawn(command).await;
-    ended.map_err(|panicked| Problem::new(Code::Internal).cause(panicked))?.map_err(Into::into)
+    // Commands are large; from here on it is on the heap.
+    let running = app.tracker().spawn(command);
+    async {
+        let ended = running.await;
+        ended.map_err(|panicked| Problem::new(Code::Internal).cause(panicked))?.map_err(Into::into)
+    }
 }
 
 /// Runs a keyed command to its end, unless this process is at work on its key.
 ///
 /// # Errors
 /// 409 and 422 when it is; else as [`to_its_end`].
-pub async fn in_turn<T, E>(
+pub fn in_turn<T, E>(
     app: &App,
     request: &KeyedRequest,
     command: impl Future<Output = Result<T, E>> + Send + 'static,
-) -> Result<T, Problem>
+) -> impl Future<Output = Result<T, Problem>> + Send + use<T, E>
 where
     T: Send + 'static,
     E: Into<Problem> + Send + 'static,
 {
-    let turn = request.take_turn(app.commands())?;
-    to_its_end(app, async move {
-        let ended = command.await;
-        drop(turn);
-        ended
-    })
-    .await
+    let running = request.take_turn(app.commands()).map(|turn| {
+        to_its_end(app, async move {
+            let ended = command.await;
+            drop(turn);
+            ended
+        })
+    });
+    async { running?.await }
 }
 
 /// Writes an upstream's refusal out as this request's client sees it, so that a command can keep the
