@@ -157,9 +157,7 @@ async fn a_hint_is_told_to_the_other_devices_of_its_operator_and_to_nobody_else(
     assert_eq!(events.len(), 1, "{events:?}");
     assert_eq!(events[0].1["pendingActions"], 4);
 
-    let emptied =
-        put(&mut desktop, &service, (HINT, &key()), (&empty, None))
-            .await;
+    let emptied = put(&mut desktop, &service, (HINT, &key()), (&empty, None)).await;
     assert_eq!(emptied.status, StatusCode::OK, "{}", emptied.body);
     assert_eq!(other.get(&service, HINTS).await.body["items"], json!([]));
 }
