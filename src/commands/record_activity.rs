@@ -87,7 +87,7 @@ pub fn check(items: Vec<Item>, now: DateTime<Utc>) -> Result<Vec<Activity>, Vec<
         match activity(item, now) {
             Ok(activity) => activities.push(activity),
             Err(members) => {
-                mistakes.extend(members.into_iter().map(|member| Mistake { item: index, member }))
+                mistakes.extend(members.into_iter().map(|member| Mistake { item: index, member }));
             }
         }
     }

@@ -41,13 +41,8 @@ pub(super) fn optional(directory: &Path, name: &str) -> Result<Option<SecretStri
 
 /// A secret of several lines, as PEM is. Otherwise as [`secret`].
 pub(super) fn lines(directory: &Path, name: &str) -> Result<SecretString, SecretError> {
-    match optional_lines(directory, name)? {
-        Some(secret) => Ok(secret),
-        None => {
-            let path = directory.join(name);
-            Err(SecretError::Unreadable(path, ErrorKind::NotFound.into()))
-        }
-    }
+    let secret = optional_lines(directory, name)?;
+    secret.ok_or_else(|| SecretError::Unreadable(directory.join(name), ErrorKind::NotFound.into()))
 }
 
 /// A secret of several lines that may be missing, but not be unusable.
