@@ -35,11 +35,12 @@ pub fn key(app: &App, headers: &HeaderMap) -> Result<Ulid, Problem> {
 ///
 /// # Errors
 /// The command's, as clients see it; 500 when it panicked.
-pub fn to_its_end<T, E>(
+pub fn to_its_end<C, T, E>(
     app: &App,
-    command: impl Future<Output = Result<T, E>> + Send + 'static,
-) -> impl Future<Output = Result<T, Problem>> + Send + use<T, E>
+    command: C,
+) -> impl Future<Output = Result<T, Problem>> + Send + use<C, T, E>
 where
+    C: Future<Output = Result<T, E>> + Send + 'static,
     T: Send + 'static,
     E: Into<Problem> + Send + 'static,
 {
@@ -55,12 +56,13 @@ where
 ///
 /// # Errors
 /// 409 and 422 when it is; else as [`to_its_end`].
-pub fn in_turn<T, E>(
+pub fn in_turn<C, T, E>(
     app: &App,
     request: &KeyedRequest,
-    command: impl Future<Output = Result<T, E>> + Send + 'static,
-) -> impl Future<Output = Result<T, Problem>> + Send + use<T, E>
+    command: C,
+) -> impl Future<Output = Result<T, Problem>> + Send + use<C, T, E>
 where
+    C: Future<Output = Result<T, E>> + Send + 'static,
     T: Send + 'static,
     E: Into<Problem> + Send + 'static,
 {

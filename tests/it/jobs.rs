@@ -6,10 +6,11 @@ use aws_lc_rs::{
     signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use axum::{Router, routing::get};
+use backoffice::clock::{Clock, SystemClock};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use chrono::Utc;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::support::{
     desktop::Desktop,
@@ -25,6 +26,8 @@ const EMAIL: &str = "scheduler@melmastoon.iam.gserviceaccount.com";
 struct Google {
     keys: RsaKeyPair,
     url: String,
+    /// Until it is dropped.
+    _serving: JoinSet<std::io::Result<()>>,
 }
 
 impl Google {
@@ -40,12 +43,13 @@ impl Google {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/certs", listener.local_addr().unwrap());
         let router = Router::new().route("/certs", get(async move || document.to_string()));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { keys, url }
+        let mut serving = JoinSet::new();
+        serving.spawn(async move { axum::serve(listener, router).await });
+        Self { keys, url, _serving: serving }
     }
 
     fn claims() -> Value {
-        let now = Utc::now().timestamp();
+        let now = SystemClock.now().timestamp();
         json!({
             "iss": ISSUER, "aud": AUDIENCE, "sub": "1", "email": EMAIL, "email_verified": true,
             "iat": now, "exp": now + 3600,
@@ -122,7 +126,7 @@ async fn ab_28_jobs_are_for_the_schedulers_account_and_its_token_is_for_jobs_alo
         claims[member] = value;
         format!("Bearer {}", google.token(&header(), &claims))
     };
-    let now = Utc::now().timestamp();
+    let now = SystemClock.now().timestamp();
     let stranger = Google::start().await;
     let without_email = {
         let mut claims = Google::claims();

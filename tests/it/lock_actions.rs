@@ -62,7 +62,7 @@ async fn a_key_is_issued_once_with_its_record_before_and_after() {
 
     assert_eq!(first.status, StatusCode::OK, "{}", first.body);
     assert_eq!(first.body["state"], "issued");
-    assert_eq!(first.body["lockId"], scene.door.lock_id.as_str());
+    assert_eq!(first.body["lockId"], scene.door.lock.as_str());
     assert!(first.headers.contains_key("x-ledger-position"));
     assert_eq!(again.bytes, first.bytes);
     assert_eq!(again.headers["idempotency-replayed"], "true");
@@ -71,7 +71,7 @@ async fn a_key_is_issued_once_with_its_record_before_and_after() {
     let effects = effects(&scene.world).await;
     assert_eq!(effects.len(), 1);
     let body = &effects[0]["body"];
-    assert_eq!(body["reservationId"], scene.door.reservation_id.as_str());
+    assert_eq!(body["reservationId"], scene.door.reservation.as_str());
     assert_eq!(body["validUntil"], "2026-11-24T07:30:00Z");
     assert_eq!(
         body["auditEnvelope"],
@@ -82,7 +82,7 @@ async fn a_key_is_issued_once_with_its_record_before_and_after() {
         })
     );
 
-    let other = json!({ "reservationId": scene.door.reservation_id, "rooms": [scene.door.room_id],
+    let other = json!({ "reservationId": scene.door.reservation, "rooms": [scene.door.room],
         "validFrom": "2026-11-22T12:00:00Z", "validUntil": "2026-11-23T12:00:00Z" });
     let reused = scene.desktop.post(&scene.service, &scene.door.issue_path(), &key, &other).await;
     assert_eq!(reused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", reused.body);
@@ -206,8 +206,8 @@ async fn id_26_29_a_lost_answer_is_unknown_and_the_same_key_finds_it_out() {
         let calls = calls(&scene.world).await;
         let keys: Vec<&Value> =
             calls.iter().map(|call| &call["headers"]["idempotency-key"]).collect();
-        let last = keys[keys.len() - 1];
-        assert!(1 < keys.iter().filter(|key| **key == last).count(), "{trouble}: {keys:?}");
+        let latest = keys[keys.len() - 1];
+        assert!(1 < keys.iter().filter(|key| **key == latest).count(), "{trouble}: {keys:?}");
     }
     wait::until("nothing is open", async || open(&scene.world).await == 0).await;
 }

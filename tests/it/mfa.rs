@@ -9,7 +9,7 @@ use backoffice::{
     commands::{
         Actor, CommandError, Resources,
         consume_attestation::{self, AttestationError, Demand},
-        idempotency::{KeyedRequest, Known},
+        idempotency::{KeyedRequest, Known, turn::Turns},
     },
     ledger::{Append, AppendError, StoredResponse, StreamWrite},
     secrets::Secrets,
@@ -69,7 +69,7 @@ impl Bench {
             secrets: Arc::new(Secrets::read(secrets.path()).unwrap()),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             instance: "test".into(),
-            turns: Default::default(),
+            turns: Turns::default(),
         };
         Self { database, _secrets: secrets, resources, gate, clock }
     }

@@ -115,11 +115,11 @@ async fn a_cursor_moves_from_where_it_stands_and_from_nowhere_else() {
     assert_eq!(other.get(&service, CURSOR).await.body["cursors"], json!({}));
 
     let events = recorded(&world, "sync.cursor_advanced").await;
-    let moves: Vec<_> =
+    let advances: Vec<_> =
         events.iter().map(|(_, data, _)| (&data["from"], &data["cursor"])).collect();
     let expected =
         [(Value::Null, json!("c1")), (json!("c1"), json!("c2")), (json!("c2"), json!("c3"))];
-    assert_eq!(moves, expected.iter().map(|(from, to)| (from, to)).collect::<Vec<_>>());
+    assert_eq!(advances, expected.iter().map(|(from, to)| (from, to)).collect::<Vec<_>>());
     for body in [
         json!({ "stream": "a b", "cursor": "c" }),
         json!({ "stream": "a", "cursor": "" }),

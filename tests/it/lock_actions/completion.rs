@@ -10,6 +10,7 @@ use backoffice::commands::{
     lock_action::{self, Deed, LockActionError, Wish},
 };
 use events::ledger::lock_action::KeyKind;
+use tokio::task::JoinSet;
 use ulid::Ulid;
 
 use super::*;
@@ -36,10 +37,10 @@ impl Bench {
     async fn issue(&self) -> Result<backoffice::commands::idempotency::Outcome, LockActionError> {
         let resources = &self.resources();
         let wish = Wish {
-            lock_id: self.door.lock_id.parse().unwrap(),
+            lock_id: self.door.lock.parse().unwrap(),
             deed: Deed::Issue {
-                reservation_id: self.door.reservation_id.parse().unwrap(),
-                rooms: vec![self.door.room_id.parse().unwrap()],
+                reservation_id: self.door.reservation.parse().unwrap(),
+                rooms: vec![self.door.room.parse().unwrap()],
                 valid_from: "2026-11-22T12:00:00Z".parse().unwrap(),
                 valid_until: "2026-11-24T12:00:00Z".parse().unwrap(),
                 preferred_kinds: vec![KeyKind::RfidCard],
@@ -221,10 +222,11 @@ async fn killed_before_the_outcome_an_action_is_completed_by_another_instance() 
         .bare(&scene.service, &Method::POST, &path)
         .header("x-idempotency-key", &key)
         .json(&scene.door.wish());
-    let unanswered = tokio::spawn(request.send());
+    let mut unanswered = JoinSet::new();
+    unanswered.spawn(request.send());
     wait::until("the call is under way", async || !calls(&scene.world).await.is_empty()).await;
     scene.service.kill();
-    unanswered.abort();
+    unanswered.abort_all();
     heal(&scene.world).await;
     let stream = scene.only_stream().await;
     assert_eq!(kinds(&scene.world, &stream).await, ["requested.v1"]);

@@ -1,5 +1,7 @@
 //! A key is revoked with a step-up for its lock, good for this one action.
 
+use tokio::task::JoinSet;
+
 use super::*;
 
 /// A desktop that has had a key issued.
@@ -11,7 +13,7 @@ async fn with_key() -> (Scene, String) {
 
 impl Scene {
     async fn step_up(&mut self) -> String {
-        stepped_up(&mut self.desktop, &self.service, &self.door.lock_id).await
+        stepped_up(&mut self.desktop, &self.service, &self.door.lock).await
     }
 
     async fn revoke(&mut self, wish: (&str, &str), attestation: Option<&str>) -> Answer {
@@ -61,7 +63,7 @@ async fn id_46_a_step_up_that_is_not_good_for_it_is_refused_recorded_and_claims_
     let (mut scene, credential) = with_key().await;
     let wrong = stepped_up(&mut scene.desktop, &scene.service, "lck_other").await;
     let mut colleague = Desktop::sign_in(&scene.world, &tenant(&scene.world, 0), json!({})).await;
-    let lock_id = scene.door.lock_id.clone();
+    let lock_id = scene.door.lock.clone();
     let foreign = stepped_up(&mut colleague, &scene.service, &lock_id).await;
     let before = recorded(&scene.world).await.len();
     let cases = [
@@ -143,10 +145,11 @@ async fn id_45_killed_with_its_step_up_used_an_action_is_finished_by_its_key_alo
         .header("x-idempotency-key", &key)
         .header("x-mfa-attestation", &attestation)
         .json(&json!({ "keyCredentialId": credential, "reason": "lost" }));
-    let unanswered = tokio::spawn(request.send());
+    let mut unanswered = JoinSet::new();
+    unanswered.spawn(request.send());
     wait::until("the call is under way", async || scene.revocations().await == 1).await;
     scene.service.kill();
-    unanswered.abort();
+    unanswered.abort_all();
     heal(&scene.world).await;
     assert_eq!(claims(&scene.world, &key).await, ["in_progress"]);
     scene.service = scene.world.service().await;

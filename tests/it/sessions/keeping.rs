@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use backoffice::{
     access::session::Session,
     clock::{Clock, SharedClock},
-    commands::{Resources, keep_sessions, open_session},
+    commands::{Resources, idempotency::turn::Turns, keep_sessions, open_session},
     secrets::Secrets,
     upstream::{self, Upstream, id_token},
 };
@@ -41,7 +41,7 @@ impl House {
             secrets: Arc::new(Secrets::read(secrets().path()).unwrap()),
             clock: Arc::clone(&world.clock) as SharedClock,
             instance: "test".into(),
-            turns: Default::default(),
+            turns: Turns::default(),
         };
         Self { world, resources, database, redis, _ledger: ledger }
     }

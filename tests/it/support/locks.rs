@@ -12,9 +12,9 @@ use super::{
 /// A door at a property: its lock, its room, and a stay that a key could be for.
 #[derive(Clone, Debug)]
 pub struct Door {
-    pub lock_id: String,
-    pub room_id: String,
-    pub reservation_id: String,
+    pub lock: String,
+    pub room: String,
+    pub reservation: String,
 }
 
 impl Door {
@@ -30,24 +30,24 @@ impl Door {
         let reservation = &reservations[number % reservations.len()];
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         Self {
-            lock_id: text(&lock["id"]),
-            room_id: text(&lock["roomId"]),
-            reservation_id: text(&reservation["id"]),
+            lock: text(&lock["id"]),
+            room: text(&lock["roomId"]),
+            reservation: text(&reservation["id"]),
         }
     }
 
     pub fn issue_path(&self) -> String {
-        format!("/locks/{}/issue-key", self.lock_id)
+        format!("/locks/{}/issue-key", self.lock)
     }
 
     pub fn revoke_path(&self) -> String {
-        format!("/locks/{}/revoke-key", self.lock_id)
+        format!("/locks/{}/revoke-key", self.lock)
     }
 
     pub fn wish(&self) -> Value {
         json!({
-            "reservationId": self.reservation_id,
-            "rooms": [self.room_id],
+            "reservationId": self.reservation,
+            "rooms": [self.room],
             "validFrom": "2026-11-22T12:00:00Z",
             "validUntil": "2026-11-24T12:00:00+04:30",
             "preferredKinds": ["rfid_card", "pin_code"],

@@ -9,7 +9,7 @@ use backoffice::{
     commands::{
         Actor, CommandError, Resources,
         acknowledge_alert::{self, Request, Wish},
-        idempotency::{KeyedRequest, Outcome},
+        idempotency::{KeyedRequest, Outcome, turn::Turns},
     },
     database::Settings,
     ledger::{self, Ledger, Pools},
@@ -58,7 +58,7 @@ impl Replica {
             secrets: Arc::new(secrets),
             clock,
             instance: "replica".into(),
-            turns: Default::default(),
+            turns: Turns::default(),
         };
         Self { resources, pools, shutdown }
     }
