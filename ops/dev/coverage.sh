@@ -11,7 +11,8 @@ source "$here/private_stack.sh"
 
 readonly LINES_MIN=90 REGIONS_MIN=85
 # Every line of these is run by a test: who may enter, and what is done once.
-readonly CRITICAL='(^|/)(access|access/.*|commands/idempotency|ledger/idempotency)[.]rs$'
+readonly COMMANDS='idempotency|lock_action|complete_lock_actions|proxy_mutation|decide_suggestion|consume_attestation'
+readonly CRITICAL="(^|/)(access|access/.*|commands/($COMMANDS)(/.*)?|ledger/idempotency)[.]rs\$"
 report=$repository/target/coverage.txt
 
 # The tools that read profiles must be of the compiler's own LLVM.
