@@ -89,12 +89,12 @@ pub(super) async fn handle(
     let actor = entrant.actor();
     let keyed = KeyedRequest::new(app.commands(), &actor, key, ROUTE, &json!(request));
     let wish = wish(request)?;
-    let (commands, request) = (app.commands().clone(), keyed.clone());
+    let commands = app.commands().clone();
     let stepping_up = async move {
         let request = step_up::Request { actor: &actor, wish: &wish, keyed: &keyed };
         step_up::run(&commands, request).await
     };
-    let outcome = keyed::in_turn(&app, &request, stepping_up).await?;
+    let outcome = keyed::to_its_end(&app, stepping_up).await?;
     Ok(keyed::response(&app, &entrant.caller, outcome))
 }
 
