@@ -8,13 +8,19 @@ mod preferences;
 mod shortcuts;
 mod sync;
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
     desktop::{Answer, Desktop},
     service::{Service, World},
+    wait,
 };
+
+/// How long a circuit may take to close again.
+const CIRCUIT_PATIENCE: Duration = Duration::from_secs(40);
 
 async fn start() -> (World, Service, Desktop) {
     let world = World::start().await;
@@ -68,36 +74,10 @@ async fn recorded(world: &World, kind: &str) -> Vec<(String, Value, Value)> {
         .collect()
 }
 
-async fn break_upstream(world: &World, service: &str, faults: Value) {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = format!("{}/sim/upstreams/{service}/faults", world.simulator.url());
-    http.put(url).json(&faults).send().await.unwrap().error_for_status().unwrap();
-}
-
-async fn heal_upstream(world: &World, service: &str) {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = format!("{}/sim/upstreams/{service}/faults", world.simulator.url());
-    http.delete(url).send().await.unwrap().error_for_status().unwrap();
-}
-
-/// What a service has done, whose path ends so.
-async fn effects(world: &World, service: &str, path: &str) -> usize {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let url = format!("{}/sim/upstreams/{service}/effects", world.simulator.url());
-    let effects: Value = http.get(url).send().await.unwrap().json().await.unwrap();
-    let effects = effects["effects"].as_array().unwrap();
-    effects.iter().filter(|effect| effect["path"].as_str().unwrap().ends_with(path)).count()
-}
-
 /// Asks until the service has an answer other than that its upstream is away.
 async fn until_answered(mut ask: impl AsyncFnMut() -> Answer) -> Answer {
-    let give_up_at = tokio::time::Instant::now() + std::time::Duration::from_secs(40);
-    loop {
-        let answer = ask().await;
-        if !answer.status.is_server_error() {
-            return answer;
-        }
-        assert!(tokio::time::Instant::now() < give_up_at, "{}", answer.body);
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    wait::within(CIRCUIT_PATIENCE, "the upstream is back", async || {
+        Some(ask().await).filter(|answer| !answer.status.is_server_error())
+    })
+    .await
 }

@@ -4,6 +4,8 @@ mod completion;
 mod drill;
 mod step_up;
 
+use std::time::Duration;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -214,16 +216,12 @@ async fn id_26_29_a_lost_answer_is_unknown_and_the_same_key_finds_it_out() {
 
 /// Presses until the circuit is closed again and there is an answer.
 async fn found_out(scene: &mut Scene, key: &str) -> Answer {
-    let started = std::time::Instant::now();
-    loop {
+    wait::within(Duration::from_mins(1), "an answer", async || {
         let answer = scene.issue(key).await;
-        if answer.status == StatusCode::OK {
-            return answer;
-        }
-        assert!([409, 503, 504].contains(&answer.status.as_u16()), "{}", answer.body);
-        assert!(started.elapsed().as_secs() < 60, "no answer: {}", answer.body);
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    }
+        assert!([200, 409, 503, 504].contains(&answer.status.as_u16()), "{}", answer.body);
+        Some(answer).filter(|answer| answer.status == StatusCode::OK)
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

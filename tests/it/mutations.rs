@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use self::stock::{Stock, Wish, text};
 use crate::support::{
     desktop::{Answer, Desktop, key},
+    platform,
+    replica::expire_leases,
     service::{Service, World},
     wait,
 };
@@ -25,7 +27,6 @@ struct Bench {
     service: Service,
     desktop: Desktop,
     stock: Stock,
-    http: reqwest::Client,
 }
 
 impl Bench {
@@ -35,8 +36,7 @@ impl Bench {
         let tenant_id = world.simulator.tenant_ids()[1].clone();
         let desktop = Desktop::sign_in(&world, &tenant_id, json!({})).await;
         let stock = Stock::of(&world, &desktop).await;
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { world, service, desktop, stock, http }
+        Self { world, service, desktop, stock }
     }
 
     /// The row's request under a key, with whatever else it needs.
@@ -74,24 +74,18 @@ impl Bench {
     }
 
     async fn set_faults(&self, service: Upstream, faults: &Value) {
-        let url = format!("{}/sim/upstreams/{service}/faults", self.world.simulator.url());
-        let answer = self.http.put(url).json(faults).send().await.unwrap();
-        answer.error_for_status().unwrap();
+        platform::fault(&self.world, service.name(), faults).await;
     }
 
     async fn heal(&self, service: Upstream) {
-        let url = format!("{}/sim/upstreams/{service}/faults", self.world.simulator.url());
-        self.http.delete(url).send().await.unwrap().error_for_status().unwrap();
+        platform::heal(&self.world, service.name()).await;
     }
 
     /// `calls` or `effects` of the row at its service, for the object of the wish.
     async fn upstream(&self, wish: &Wish, what: &str) -> Vec<Value> {
-        let service = wish.mutation.service;
-        let url = format!("{}/sim/upstreams/{service}/{what}", self.world.simulator.url());
-        let document: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
         let path = wish.mutation.path_to(wish.id.as_deref());
-        let all = document[what].as_array().unwrap();
-        all.iter().filter(|it| it["path"] == path && it["method"] == "POST").cloned().collect()
+        let kept = platform::kept(&self.world, (wish.mutation.service.name(), what), &path).await;
+        kept.into_iter().filter(|it| it["path"] == path && it["method"] == "POST").collect()
     }
 
     /// The last word of the kind and the data of every event under a key, in their order.
@@ -369,4 +363,49 @@ async fn id_26_27_a_service_that_is_late_fails_or_is_busy_leaves_the_key_to_be_a
             assert!(is_one, "{verb} {faults}: the service saw two keys for one wish");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn id_26_28_what_an_attempt_that_died_may_have_sent_is_not_recorded_as_not_sent() {
+    let mut bench = Bench::start().await;
+    let wish = bench.stock.wish_for("reservation.check-in").await;
+    let (key, upstream) = (key(), wish.mutation.service);
+    bench.set_faults(upstream, &json!({ "hang": true })).await;
+    die_while_asking(&mut bench, &wish, &key).await;
+
+    bench.set_faults(upstream, &json!({ "status": 429 })).await;
+    let turned_away = bench.ask(&wish, &key, &[]).await;
+    bench.heal(upstream).await;
+
+    assert_eq!(turned_away.status, StatusCode::GATEWAY_TIMEOUT, "{}", turned_away.body);
+    assert_eq!(code(&turned_away), "MELMASTOON.BFF.OUTCOME_UNKNOWN");
+    assert_eq!(bench.kinds(&key).await, ["requested", "outcome_unknown"]);
+    let found = bench.ask(&wish, &key, &[]).await;
+    assert_eq!(found.status, StatusCode::OK, "{}", found.body);
+    assert_eq!(bench.kinds(&key).await, ["requested", "outcome_unknown", "resolved"]);
+    assert_eq!(bench.upstream(&wish, "effects").await.len(), 1);
+}
+
+/// Kills the instance while the upstream has the call and does not answer, and starts another one,
+/// which may go on with the key.
+async fn die_while_asking(bench: &mut Bench, wish: &Wish, key: &str) {
+    let Bench { world, service, desktop, .. } = &mut *bench;
+    let body = wish.body.to_string();
+    let headers: [(&str, &[u8]); 3] = [
+        ("x-idempotency-key", key.as_bytes()),
+        ("content-type", b"application/json"),
+        ("x-property-id", wish.property_id.as_bytes()),
+    ];
+    let asking = desktop.send_bytes(service, (Method::POST, &wish.path), &headers, body.as_bytes());
+    let name = wish.mutation.service.name();
+    let heard = wait::until("the upstream is asked", async || {
+        !platform::kept(world, (name, "calls"), &wish.path).await.is_empty()
+    });
+    tokio::select! {
+        answer = asking => panic!("answered before the instance died: {}", answer.body),
+        () = heard => (),
+    }
+    service.kill();
+    *service = world.service().await;
+    expire_leases(world).await;
 }

@@ -15,12 +15,12 @@ use ulid::Ulid;
 use crate::support::{
     desktop::{Answer, Desktop, key},
     listener::Listener,
-    platform::tenant,
+    platform::{fault, heal, tenant},
     replica::Replica,
     service::World,
     suggestions::{
-        claims, decide, effects, events_of, fault, happen, heal, kinds_of, list, listed, path,
-        propose, proposed, tenant_of,
+        claims, decide, effects, events_of, happen, kinds_of, list, listed, path, propose,
+        proposed, tenant_of,
     },
     wait,
 };
@@ -135,7 +135,7 @@ async fn a_decision_stands_while_the_orchestrator_is_away_and_is_reported_once_i
     let mut service = world.service().await;
     let mut desktop = standard(&world).await;
     let id = proposed(&world, &mut desktop, &service).await;
-    fault(&world, ORCHESTRATOR, json!({ "errorRate": 1.0 })).await;
+    fault(&world, ORCHESTRATOR, &json!({ "errorRate": 1.0 })).await;
 
     let accept = json!({ "decision": "accept" });
     let answer = decide(&mut desktop, &service, (&id, &key()), &accept).await;
@@ -156,7 +156,7 @@ async fn an_answer_lost_on_its_way_from_the_orchestrator_leaves_one_effect() {
     let service = world.service().await;
     let mut desktop = standard(&world).await;
     let id = proposed(&world, &mut desktop, &service).await;
-    fault(&world, ORCHESTRATOR, json!({ "dropAfterEffect": true })).await;
+    fault(&world, ORCHESTRATOR, &json!({ "dropAfterEffect": true })).await;
 
     let accept = json!({ "decision": "accept" });
     decide(&mut desktop, &service, (&id, &key()), &accept).await;
@@ -177,7 +177,7 @@ async fn an_earlier_decision_at_the_orchestrator_stands_and_that_is_recorded() {
     let mut desktop = standard(&world).await;
     let id = proposed(&world, &mut desktop, &service).await;
     // The orchestrator cannot be told, and its own news of the decision do not arrive in time.
-    fault(&world, ORCHESTRATOR, json!({ "errorRate": 1.0 })).await;
+    fault(&world, ORCHESTRATOR, &json!({ "errorRate": 1.0 })).await;
     let accept = json!({ "decision": "accept" });
     let answer = decide(&mut desktop, &service, (&id, &key()), &accept).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
@@ -279,14 +279,14 @@ async fn a_tenant_counts_as_working_by_the_sharia_until_its_profile_says_otherwi
     let nobody: TenantId = format!("tnt_{}", Ulid::generate()).parse().unwrap();
     let profiles = Profiles::new(replica.resources.upstream.clone());
 
-    fault(&world, "tenant-service", json!({ "status": 422 })).await;
+    fault(&world, "tenant-service", &json!({ "status": 422 })).await;
     assert!(profiles.works_by_sharia(&tenant_id).await, "it is not known");
     heal(&world, "tenant-service").await;
     assert!(!profiles.works_by_sharia(&tenant_id).await, "that it was not known is forgotten");
     assert!(profiles.works_by_sharia(&sharia).await);
     assert!(profiles.works_by_sharia(&nobody).await, "there is no such tenant");
 
-    fault(&world, "tenant-service", json!({ "status": 422 })).await;
+    fault(&world, "tenant-service", &json!({ "status": 422 })).await;
     assert!(!profiles.works_by_sharia(&tenant_id).await, "what is known is remembered");
 }
 
@@ -430,7 +430,7 @@ async fn suggestions_are_listed_while_the_orchestrator_does_not_answer() {
     let world = World::start().await;
     let service = world.service().await;
     let mut desktop = standard(&world).await;
-    fault(&world, ORCHESTRATOR, json!({ "hang": true })).await;
+    fault(&world, ORCHESTRATOR, &json!({ "hang": true })).await;
 
     let started = std::time::Instant::now();
     let answer = desktop.get(&service, "/ai/suggestions").await;

@@ -3,11 +3,11 @@
 use reqwest::StatusCode;
 use serde_json::json;
 
-use super::{
-    break_upstream, effects, heal_upstream, put, recorded, second_device, sign_in, start,
-    until_answered,
+use super::{put, recorded, second_device, sign_in, start, until_answered};
+use crate::support::{
+    desktop::key,
+    platform::{fault, heal, kept},
 };
-use crate::support::desktop::key;
 
 const ROUTE: &str = "/preferences";
 const TENANT: &str = "tenant-service";
@@ -73,7 +73,7 @@ async fn without_tenant_service_the_mirror_answers_and_a_change_comes_later_once
     // Memberships are remembered, so that the gate knows both without tenant-service.
     colleague.get(&service, "/session").await;
 
-    break_upstream(&world, TENANT, json!({ "status": 503 })).await;
+    fault(&world, TENANT, &json!({ "status": 503 })).await;
     let stale = desktop.get(&service, ROUTE).await;
     assert_eq!(stale.status, StatusCode::OK, "{}", stale.body);
     assert_eq!(stale.headers["x-cache"], "stale");
@@ -87,13 +87,13 @@ async fn without_tenant_service_the_mirror_answers_and_a_change_comes_later_once
     assert!(failed.status.is_server_error(), "{}", failed.body);
     let reused = put(&mut desktop, &service, (ROUTE, &late), (&wish, None)).await;
     assert_eq!(reused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", reused.body);
-    heal_upstream(&world, TENANT).await;
+    heal(&world, TENANT).await;
     let done =
         until_answered(async || put(&mut desktop, &service, (ROUTE, &late), (&next, None)).await)
             .await;
 
     assert_eq!((done.status, &done.body), (StatusCode::OK, &next));
-    assert_eq!(effects(&world, TENANT, "/preferences").await, 2);
+    assert_eq!(kept(&world, (TENANT, "effects"), "/preferences").await.len(), 2);
     assert_eq!(recorded(&world, "preferences.changed").await.len(), 2);
 }
 
@@ -102,18 +102,36 @@ async fn a_change_whose_answer_was_lost_is_made_once_by_its_key() {
     let (world, service, mut desktop) = start().await;
     let (key, wish) = (key(), json!({ "preferences": { "density": "compact" } }));
 
-    break_upstream(&world, TENANT, json!({ "dropAfterEffect": true })).await;
+    fault(&world, TENANT, &json!({ "dropAfterEffect": true })).await;
     let unknown = put(&mut desktop, &service, (ROUTE, &key), (&wish, None)).await;
     assert_eq!(unknown.status, StatusCode::GATEWAY_TIMEOUT, "{}", unknown.body);
     assert_eq!(unknown.body["code"], "MELMASTOON.BFF.OUTCOME_UNKNOWN");
-    heal_upstream(&world, TENANT).await;
+    heal(&world, TENANT).await;
     let done =
         until_answered(async || put(&mut desktop, &service, (ROUTE, &key), (&wish, None)).await)
             .await;
 
     assert_eq!((done.status, &done.body), (StatusCode::OK, &wish));
-    assert_eq!(effects(&world, TENANT, "/preferences").await, 1);
+    assert_eq!(kept(&world, (TENANT, "effects"), "/preferences").await.len(), 1);
     assert_eq!(recorded(&world, "preferences.changed").await.len(), 1);
+}
+
+#[tokio::test]
+async fn id_27_a_change_that_was_turned_away_unread_is_made_later_by_the_same_key() {
+    let (world, service, mut desktop) = start().await;
+    let (key, wish) = (key(), json!({ "preferences": { "density": "compact" } }));
+
+    for status in [408, 429] {
+        fault(&world, TENANT, &json!({ "status": status, "mutationsOnly": true })).await;
+        let turned_away = put(&mut desktop, &service, (ROUTE, &key), (&wish, None)).await;
+        assert!(!turned_away.status.is_success(), "{status}: {}", turned_away.body);
+    }
+    heal(&world, TENANT).await;
+    let done = put(&mut desktop, &service, (ROUTE, &key), (&wish, None)).await;
+
+    assert_eq!((done.status, &done.body), (StatusCode::OK, &wish));
+    assert!(!done.headers.contains_key("idempotency-replayed"));
+    assert_eq!(kept(&world, (TENANT, "effects"), "/preferences").await.len(), 1);
 }
 
 #[tokio::test]
@@ -135,6 +153,6 @@ async fn what_are_no_preferences_is_refused_before_anything_is_done() {
         let answer = put(&mut desktop, &service, (ROUTE, &key()), (&body, if_match)).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.body);
     }
-    assert_eq!(effects(&world, TENANT, "/preferences").await, 0);
+    assert_eq!(kept(&world, (TENANT, "effects"), "/preferences").await.len(), 0);
     assert!(recorded(&world, "preferences.changed").await.is_empty());
 }

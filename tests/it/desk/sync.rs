@@ -5,11 +5,10 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::{
-    break_upstream, effects, heal_upstream, recorded, second_device, start, until_answered,
-};
+use super::{recorded, second_device, start, until_answered};
 use crate::support::{
     desktop::key,
+    platform::{fault, heal, kept},
     service::{Service, write_sync_key},
     wait,
 };
@@ -143,23 +142,23 @@ async fn without_sync_service_cursors_are_answered_as_they_were_and_a_move_comes
     sqlx::raw_sql(aged).execute(&mut superuser).await.unwrap();
 
     // The work is done, the answer is lost.
-    break_upstream(&world, SYNC, json!({ "dropAfterEffect": true })).await;
+    fault(&world, SYNC, &json!({ "dropAfterEffect": true })).await;
     let moving = key();
     let unknown = desktop.post(&service, CURSOR, &moving, &wish).await;
     assert_eq!(unknown.status, StatusCode::GATEWAY_TIMEOUT, "{}", unknown.body);
     assert_eq!(unknown.body["code"], "MELMASTOON.BFF.OUTCOME_UNKNOWN");
-    heal_upstream(&world, SYNC).await;
+    heal(&world, SYNC).await;
     let done = until_answered(async || desktop.post(&service, CURSOR, &moving, &wish).await).await;
     assert_eq!(
         (done.status, &done.body["cursors"]),
         (StatusCode::OK, &json!({ "reservations": "c1" }))
     );
-    assert_eq!(effects(&world, SYNC, "/sync/cursors").await, 1);
+    assert_eq!(kept(&world, (SYNC, "effects"), "/sync/cursors").await.len(), 1);
     assert_eq!(recorded(&world, "sync.cursor_advanced").await.len(), 1);
     until_answered(async || desktop.get(&service, CURSOR).await).await;
     sqlx::raw_sql(aged).execute(&mut superuser).await.unwrap();
 
-    break_upstream(&world, SYNC, json!({ "status": 503 })).await;
+    fault(&world, SYNC, &json!({ "status": 503 })).await;
     let stale = desktop.get(&service, CURSOR).await;
     assert_eq!(
         (stale.status, &stale.body["cursors"]),
@@ -171,12 +170,31 @@ async fn without_sync_service_cursors_are_answered_as_they_were_and_a_move_comes
     let handshake = key();
     let failed = other.post(&service, HANDSHAKE, &handshake, &json!({})).await;
     assert!(failed.status.is_server_error(), "{}", failed.body);
-    heal_upstream(&world, SYNC).await;
+    heal(&world, SYNC).await;
     let done =
         until_answered(async || other.post(&service, HANDSHAKE, &handshake, &json!({})).await)
             .await;
     assert_eq!(done.status, StatusCode::OK, "{}", done.body);
     assert_eq!(recorded(&world, "sync.handshake_completed").await.len(), 2);
+}
+
+#[tokio::test]
+async fn id_27_what_sync_service_turned_away_unread_is_done_later_by_the_same_key() {
+    let (world, service, mut desktop) = start().await;
+    let opened = desktop.post(&service, HANDSHAKE, &key(), &json!({})).await;
+    assert_eq!(opened.status, StatusCode::OK, "{}", opened.body);
+    let advance = json!({ "stream": "reservations", "cursor": "c1" });
+    for (route, wish) in [(HANDSHAKE, json!({})), (CURSOR, advance)] {
+        let key = key();
+        fault(&world, SYNC, &json!({ "status": 429, "mutationsOnly": true })).await;
+        let turned_away = desktop.post(&service, route, &key, &wish).await;
+        heal(&world, SYNC).await;
+        let done = desktop.post(&service, route, &key, &wish).await;
+
+        assert_eq!(turned_away.status, StatusCode::TOO_MANY_REQUESTS, "{}", turned_away.body);
+        assert_eq!(done.status, StatusCode::OK, "{route}: {}", done.body);
+        assert!(!done.headers.contains_key("idempotency-replayed"), "{route}");
+    }
 }
 
 async fn keys(service: &Service) -> Value {

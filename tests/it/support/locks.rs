@@ -6,8 +6,11 @@ use serde_json::{Value, json};
 
 use super::{
     desktop::{Answer, Desktop, key},
+    platform::{self, look},
     service::{Service, World},
 };
+
+const SERVICE: &str = "lock-integration-service";
 
 /// A door at a property: its lock, its room, and a stay that a key could be for.
 #[derive(Clone, Debug)]
@@ -20,7 +23,7 @@ pub struct Door {
 impl Door {
     /// The `number`-th lock of a property, with a reservation there.
     pub async fn of(world: &World, property_id: &str, number: usize) -> Self {
-        let known = get(world, "/sim/world").await;
+        let known = look(world, "/sim/world").await;
         let here = |name: &str| -> Vec<Value> {
             let items = known[name].as_array().unwrap().iter();
             items.filter(|item| item["propertyId"] == property_id).cloned().collect()
@@ -89,15 +92,13 @@ pub async fn revoke(
 
 /// The requests to change something that reached lock-integration-service.
 pub async fn calls(world: &World) -> Vec<Value> {
-    let calls = get(world, "/sim/upstreams/lock-integration-service/calls").await;
-    let calls = calls["calls"].as_array().unwrap().iter();
-    calls.filter(|call| call["method"] == "POST").cloned().collect()
+    let calls = platform::kept(world, (SERVICE, "calls"), "").await.into_iter();
+    calls.filter(|call| call["method"] == "POST").collect()
 }
 
 /// What lock-integration-service has done.
 pub async fn effects(world: &World) -> Vec<Value> {
-    let effects = get(world, "/sim/upstreams/lock-integration-service/effects").await;
-    effects["effects"].as_array().unwrap().clone()
+    platform::kept(world, (SERVICE, "effects"), "").await
 }
 
 /// The kinds of the ledger of locks, without their common beginning, by stream; in order.
@@ -116,13 +117,12 @@ pub async fn kinds(world: &World, stream: &str) -> Vec<String> {
 
 /// Lets lock-integration-service go wrong.
 pub async fn fault(world: &World, fault: Value) {
-    let answer = http().put(faults(world)).json(&fault).send().await.unwrap();
-    answer.error_for_status().unwrap();
+    platform::fault(world, SERVICE, &fault).await;
 }
 
 /// Lets lock-integration-service be well again.
 pub async fn heal(world: &World) {
-    http().delete(faults(world)).send().await.unwrap().error_for_status().unwrap();
+    platform::heal(world, SERVICE).await;
 }
 
 /// Actions without an outcome, as the worker knows them.
@@ -130,17 +130,4 @@ pub async fn open(world: &World) -> i64 {
     let mut connection = world.database.superuser().await;
     let query = "select count(*) from open_action";
     sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
-}
-
-fn faults(world: &World) -> String {
-    format!("{}/sim/upstreams/lock-integration-service/faults", world.simulator.url())
-}
-
-async fn get(world: &World, path: &str) -> Value {
-    let answer = http().get(format!("{}{path}", world.simulator.url())).send().await.unwrap();
-    answer.error_for_status().unwrap().json().await.unwrap()
-}
-
-fn http() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
 }

@@ -1,15 +1,14 @@
 //! Suggestions from beginning to end: proposed by the orchestrator, decided by a desktop, and what
 //! became of it.
 
-use std::time::Duration;
-
-use reqwest::{Response, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
     desktop::{Answer, Desktop},
-    platform::simulate,
+    platform::{kept, look, simulate},
     service::{Service, World},
+    wait,
 };
 
 /// The orchestrator proposes something for the desktop's first property. Answers its id.
@@ -45,16 +44,11 @@ pub async fn listed(
     id: &str,
     condition: impl Fn(&Value) -> bool,
 ) -> Value {
-    let started = std::time::Instant::now();
-    loop {
+    wait::until_some("the suggestion is listed so", async || {
         let items = list(desktop, service, "?limit=100").await;
-        let found = items.iter().find(|item| item["id"] == id);
-        if let Some(item) = found.filter(|item| condition(item)) {
-            return item.clone();
-        }
-        assert!(started.elapsed() < Duration::from_secs(20), "never so: {found:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+        items.into_iter().find(|item| item["id"] == id && condition(item))
+    })
+    .await
 }
 
 pub async fn list(desktop: &mut Desktop, service: &Service, query: &str) -> Vec<Value> {
@@ -79,11 +73,8 @@ pub fn path(id: &str) -> String {
 
 /// The decisions on a suggestion that the orchestrator took.
 pub async fn effects(world: &World, id: &str) -> Vec<Value> {
-    let url = format!("{}/sim/upstreams/ai-orchestrator-service/effects", world.simulator.url());
-    let effects: Value = checked(http().get(url).send().await.unwrap()).json().await.unwrap();
     let path = format!("/api/v1/ai/suggestions/{id}/decision");
-    let effects = effects["effects"].as_array().unwrap().iter();
-    effects.filter(|effect| effect["path"].as_str().unwrap().ends_with(&path)).cloned().collect()
+    kept(world, ("ai-orchestrator-service", "effects"), &path).await
 }
 
 /// The kinds of a suggestion's stream without their common beginning, each with its data.
@@ -107,32 +98,10 @@ pub async fn claims(world: &World) -> i64 {
     sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
 }
 
-/// Lets a service go wrong; the orchestrator is `ai-orchestrator-service`.
-pub async fn fault(world: &World, service: &str, fault: Value) {
-    checked(http().put(faults(world, service)).json(&fault).send().await.unwrap());
-}
-
-pub async fn heal(world: &World, service: &str) {
-    checked(http().delete(faults(world, service)).send().await.unwrap());
-}
-
 /// A tenant of this compliance profile.
 pub async fn tenant_of(world: &World, profile: &str) -> String {
-    let url = format!("{}/sim/world", world.simulator.url());
-    let known: Value = checked(http().get(url).send().await.unwrap()).json().await.unwrap();
+    let known = look(world, "/sim/world").await;
     let tenants = known["tenants"].as_array().unwrap().iter();
     let mut of_profile = tenants.filter(|tenant| tenant["complianceProfile"] == profile);
     of_profile.next().unwrap()["id"].as_str().unwrap().to_owned()
-}
-
-fn faults(world: &World, service: &str) -> String {
-    format!("{}/sim/upstreams/{service}/faults", world.simulator.url())
-}
-
-fn http() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
-}
-
-fn checked(answer: Response) -> Response {
-    answer.error_for_status().unwrap()
 }
