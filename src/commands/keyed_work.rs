@@ -1,11 +1,16 @@
 //! Commands that call an upstream under a key, without an event of their own before the call: the
 //! key is claimed first, and ends with an answer, or is given up so that the same request goes on.
 
+use std::convert::Infallible;
+
 use super::{
     Actor, CommandError, Resources,
     idempotency::{KeyedRequest, Known, Outcome},
 };
-use crate::{ledger::StoredResponse, upstream::UpstreamError};
+use crate::{
+    ledger::StoredResponse,
+    upstream::{UpstreamError, ending::Ending},
+};
 
 /// How often a key is looked up anew after somebody else was faster.
 const ATTEMPTS_MAX: u32 = 4;
@@ -67,13 +72,18 @@ pub(super) async fn end_without(
     (keyed, error): (&KeyedRequest, UpstreamError),
     render: Render<'_>,
 ) -> Result<Outcome, WorkError> {
-    if matches!(error, UpstreamError::Problem(_)) {
-        let response = render(&error);
-        actor.write_claim(resources, keyed.complete(response.clone())).await?;
-        return Ok(Outcome::new(response, None));
+    match Ending::<Infallible>::of(Err(error)) {
+        Ending::Done(never) => match never {},
+        Ending::Refused(error) => {
+            let response = render(&error);
+            actor.write_claim(resources, keyed.complete(response.clone())).await?;
+            Ok(Outcome::new(response, None))
+        }
+        Ending::NotDone(error) | Ending::Unknown(error) => {
+            actor.write_claim(resources, keyed.give_up()).await?;
+            Err(WorkError::Upstream(error))
+        }
     }
-    actor.write_claim(resources, keyed.give_up()).await?;
-    Err(WorkError::Upstream(error))
 }
 
 /// A failure of a store that is no ledger's.

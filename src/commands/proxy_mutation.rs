@@ -92,7 +92,8 @@ pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome,
             }
         }
         if let Some(begun) = request.begin(resources, presumed_first).await? {
-            return request.carry_out(resources, begun).await;
+            let ending = request.ask(resources, &begun).await;
+            return request.conclude(resources, begun.store, ending).await;
         }
     }
     Err(CommandError::Busy.into())
@@ -141,19 +142,21 @@ impl Request<'_> {
         }
         // The step-up was consumed with the first request, and is this key's.
         let begun = Begun { store: self.store(resources), step_up: action.step_up };
-        match action.stage {
+        let ending = match action.stage {
             Stage::Open => {
                 let asking = self.asking(resources, begun.step_up.clone());
                 self.execute(resources, &begun.store, asking).await.map_err(failed)?;
+                self.ask(resources, &begun).await
             }
-            Stage::Requested | Stage::Unknown => (),
+            // The attempt that is gone may have sent it.
+            Stage::Requested | Stage::Unknown => self.ask(resources, &begun).await.again(),
             Stage::Ended => return Err(CommandError::InProgress.into()),
-        }
-        self.carry_out(resources, begun).await
+        };
+        self.conclude(resources, begun.store, ending).await
     }
 
-    /// Asks the upstream, and records what came of it.
-    async fn carry_out(&self, resources: &Resources, begun: Begun) -> Result<Outcome, ProxyError> {
+    /// Asks the upstream, under the key that every attempt has.
+    async fn ask(&self, resources: &Resources, begun: &Begun) -> Ending {
         let Wish { mutation, target_id, property_id, body, if_match, .. } = self.wish;
         let upstream_key = self.keyed.upstream_key(resources, "mutation-upstream-key");
         let sending = Sending {
@@ -166,8 +169,7 @@ impl Request<'_> {
         };
         let context = self.actor.call_context(Some(property_id));
         let tenant_id = &self.actor.caller.tenant_id;
-        let ending = mutations::send(&resources.upstream, tenant_id, &context, sending).await;
-        self.conclude(resources, begun.store, ending).await
+        mutations::send(&resources.upstream, tenant_id, &context, sending).await
     }
 
     async fn conclude(
@@ -176,26 +178,26 @@ impl Request<'_> {
         store: TenantStore<OperatorAction>,
         ending: Ending,
     ) -> Result<Outcome, ProxyError> {
+        report(self.wish.mutation, ending.label());
         let (conclusion, answer) = match ending {
             Ending::Done(answer) => {
                 let status = answer.status.as_u16();
                 (Conclusion::Completed { status }, Ok(kept(answer)))
             }
             Ending::Refused(error) => {
-                let (status, code) = said(&error);
+                let (status, code) = error.said();
                 let status = status.unwrap_or_default();
                 (Conclusion::Refused { status, code }, Ok((self.render)(&error)))
             }
             Ending::NotDone(error) => {
-                let (status, code) = said(&error);
+                let (status, code) = error.said();
                 (Conclusion::NotSent { status, code }, Err(error))
             }
             Ending::Unknown(error) => {
-                let (status, _) = said(&error);
+                let (status, _) = error.said();
                 (Conclusion::Unknown { status }, Err(error))
             }
         };
-        report(self.wish.mutation, &conclusion);
         let claim: ClaimWrite = match &answer {
             Ok(response) => self.keyed.complete(response.clone()),
             Err(_) => self.keyed.give_up(),
@@ -264,31 +266,11 @@ fn kept(answer: Answer) -> StoredResponse {
     response
 }
 
-/// Status and code of the upstream's answer, where it gave one.
-fn said(error: &UpstreamError) -> (Option<u16>, String) {
-    match error {
-        UpstreamError::Problem(problem) => {
-            (Some(problem.status.as_u16()), problem.code.clone().unwrap_or_default())
-        }
-        UpstreamError::Failed { status, .. } => {
-            (status.map(|status| status.as_u16()), String::new())
-        }
-        UpstreamError::OutcomeUnknown { last, .. } => said(last),
-        _ => (None, String::new()),
-    }
-}
-
 fn failed(error: AggregateError<Rejection>) -> ProxyError {
     CommandError::from_aggregate(error).into()
 }
 
-fn report(mutation: &Mutation, conclusion: &Conclusion) {
-    let outcome = match conclusion {
-        Conclusion::Completed { .. } => "completed",
-        Conclusion::Refused { .. } => "refused",
-        Conclusion::NotSent { .. } => "not_sent",
-        Conclusion::Unknown { .. } => "unknown",
-    };
+fn report(mutation: &Mutation, outcome: &'static str) {
     metrics::counter!(
         "bff_backoffice_mutation_total", "verb" => mutation.verb, "outcome" => outcome
     )

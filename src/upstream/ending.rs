@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::StatusCode;
+
 use super::{Answer, Service, UpstreamError};
 
 /// When a mutation may be tried again that was not sent for a reason that passes.
@@ -9,8 +11,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How a mutation ended.
 #[derive(Debug)]
-pub enum Ending {
-    Done(Answer),
+pub enum Ending<T = Answer> {
+    Done(T),
     /// The service read it and said no: the same request gets the same answer.
     Refused(UpstreamError),
     /// Nothing was sent, or it was turned away unread: the same request may go better later.
@@ -19,37 +21,71 @@ pub enum Ending {
     Unknown(UpstreamError),
 }
 
+impl<T> Ending<T> {
+    /// What `result` of the call says about the mutation.
+    pub fn of(result: Result<T, UpstreamError>) -> Self {
+        let error = match result {
+            Ok(answer) => return Self::Done(answer),
+            Err(error) => error,
+        };
+        let service = error.service();
+        match error {
+            UpstreamError::Problem(problem) if problem.is_verdict() => {
+                Self::Refused(UpstreamError::Problem(problem))
+            }
+            UpstreamError::Problem(problem) if problem.is_under_way() => {
+                Self::Unknown(lost(UpstreamError::Problem(problem)))
+            }
+            // Its time was over before it was sent, or no connection could be made.
+            UpstreamError::Timeout { .. } | UpstreamError::Failed { status: None, .. } => {
+                Self::NotDone(UpstreamError::Unavailable { service, retry_after: RETRY_AFTER })
+            }
+            UpstreamError::Problem(_)
+            | UpstreamError::Unavailable { .. }
+            | UpstreamError::Identity { .. }
+            | UpstreamError::InvalidCall { .. }
+            // It did not accept who we are.
+            | UpstreamError::Failed { status: Some(StatusCode::UNAUTHORIZED), .. } => {
+                Self::NotDone(error)
+            }
+            UpstreamError::Failed { .. } | UpstreamError::OutcomeUnknown { .. } => {
+                Self::Unknown(error)
+            }
+        }
+    }
+
+    /// The same where an earlier attempt may have been sent: what was not done now may have been
+    /// done then.
+    #[must_use]
+    pub fn again(self) -> Self {
+        match self {
+            Self::NotDone(error) => Self::Unknown(lost(error)),
+            other => other,
+        }
+    }
+
+    /// For metrics.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "completed",
+            Self::Refused(_) => "refused",
+            Self::NotDone(_) => "not_sent",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
 /// What `result` of [`super::Upstream::call`] says about the mutation that `service` was called for.
 pub fn of_mutation(service: Service, result: Result<Answer, UpstreamError>) -> Ending {
-    let error = match result {
-        Ok(answer) if answer.status.is_success() => return Ending::Done(answer),
+    Ending::of(result.and_then(|answer| match answer.status {
+        status if status.is_success() => Ok(answer),
         // A redirect is followed by nobody, and says nothing.
-        Ok(answer) => {
-            let status = Some(answer.status);
-            return Ending::Unknown(UpstreamError::Failed { service, status, source: None });
-        }
-        Err(error) => error,
-    };
-    match error {
-        UpstreamError::Problem(problem) if problem.is_verdict() => {
-            Ending::Refused(UpstreamError::Problem(problem))
-        }
-        UpstreamError::Problem(problem) if problem.is_under_way() => {
-            let last = Box::new(UpstreamError::Problem(problem));
-            Ending::Unknown(UpstreamError::OutcomeUnknown { service, last })
-        }
-        // Its time was over before it was sent, or no connection could be made.
-        UpstreamError::Timeout { .. } | UpstreamError::Failed { status: None, .. } => {
-            Ending::NotDone(UpstreamError::Unavailable { service, retry_after: RETRY_AFTER })
-        }
-        UpstreamError::Failed { .. } | UpstreamError::OutcomeUnknown { .. } => {
-            Ending::Unknown(error)
-        }
-        UpstreamError::Problem(_)
-        | UpstreamError::Unavailable { .. }
-        | UpstreamError::Identity { .. }
-        | UpstreamError::InvalidCall { .. } => Ending::NotDone(error),
-    }
+        status => Err(UpstreamError::Failed { service, status: Some(status), source: None }),
+    }))
+}
+
+fn lost(last: UpstreamError) -> UpstreamError {
+    UpstreamError::OutcomeUnknown { service: last.service(), last: Box::new(last) }
 }
 
 #[cfg(test)]
@@ -65,7 +101,7 @@ mod tests {
     #[test]
     fn an_answer_is_done_and_a_redirect_is_not() {
         let answer = |status| Answer { status, etag: None, body: Value::Null };
-        assert_eq!(ending(Ok(answer(StatusCode::CREATED))), "done");
+        assert_eq!(ending(Ok(answer(StatusCode::CREATED))), "completed");
         assert_eq!(ending(Ok(answer(StatusCode::FOUND))), "unknown");
     }
 
@@ -74,8 +110,11 @@ mod tests {
         for (status, code, expected) in [
             (409, Some("MELMASTOON.BILLING.FOLIO_CLOSED"), "refused"),
             (404, None, "refused"),
-            (403, None, "not done"),
-            (429, Some("MELMASTOON.GENERAL.RATE_LIMITED"), "not done"),
+            (403, None, "not_sent"),
+            (429, Some("MELMASTOON.GENERAL.RATE_LIMITED"), "not_sent"),
+            (425, None, "not_sent"),
+            (408, None, "unknown"),
+            (409, Some("MELMASTOON.LOCK.CREDENTIAL_REVOKED"), "refused"),
             (409, Some("MELMASTOON.GENERAL.IDEMPOTENCY_IN_PROGRESS"), "unknown"),
         ] {
             let problem = UpstreamProblem {
@@ -99,17 +138,31 @@ mod tests {
         let timeout = || UpstreamError::Timeout { service: SERVICE };
         let lost = UpstreamError::OutcomeUnknown { service: SERVICE, last: Box::new(timeout()) };
         assert_eq!(ending(Err(failed(Some(StatusCode::BAD_GATEWAY)))), "unknown");
-        assert_eq!(ending(Err(failed(None))), "not done");
-        assert_eq!(ending(Err(timeout())), "not done");
+        assert_eq!(ending(Err(failed(Some(StatusCode::OK)))), "unknown");
+        assert_eq!(ending(Err(failed(Some(StatusCode::UNAUTHORIZED)))), "not_sent");
+        assert_eq!(ending(Err(failed(None))), "not_sent");
+        assert_eq!(ending(Err(timeout())), "not_sent");
         assert_eq!(ending(Err(lost)), "unknown");
     }
 
-    fn ending(result: Result<Answer, UpstreamError>) -> &'static str {
-        match of_mutation(SERVICE, result) {
-            Ending::Done(_) => "done",
-            Ending::Refused(_) => "refused",
-            Ending::NotDone(_) => "not done",
-            Ending::Unknown(_) => "unknown",
+    #[test]
+    fn what_is_not_done_now_may_have_been_done_before() {
+        let unavailable =
+            || UpstreamError::Unavailable { service: SERVICE, retry_after: RETRY_AFTER };
+        for (error, expected) in [
+            (unavailable(), "unknown"),
+            (UpstreamError::Failed { service: SERVICE, status: None, source: None }, "unknown"),
+            (UpstreamError::InvalidCall { service: SERVICE }, "unknown"),
+        ] {
+            let text = format!("{error:?}");
+            let ending = of_mutation(SERVICE, Err(error)).again();
+            assert_eq!(ending.label(), expected, "{text}");
+            let is_lost = matches!(ending, Ending::Unknown(UpstreamError::OutcomeUnknown { .. }));
+            assert!(is_lost, "{text}");
         }
+    }
+
+    fn ending(result: Result<Answer, UpstreamError>) -> &'static str {
+        of_mutation(SERVICE, result).label()
     }
 }

@@ -65,6 +65,31 @@ pub struct UpstreamProblem {
 }
 
 impl UpstreamError {
+    /// Who did not answer.
+    pub const fn service(&self) -> Service {
+        match self {
+            Self::Problem(problem) => problem.service,
+            Self::Unavailable { service, .. }
+            | Self::Timeout { service }
+            | Self::OutcomeUnknown { service, .. }
+            | Self::Failed { service, .. }
+            | Self::Identity { service, .. }
+            | Self::InvalidCall { service } => *service,
+        }
+    }
+
+    /// Status and code of the answer, where there was one.
+    pub fn said(&self) -> (Option<u16>, String) {
+        match self {
+            Self::Problem(problem) => {
+                (Some(problem.status.as_u16()), problem.code.clone().unwrap_or_default())
+            }
+            Self::Failed { status, .. } => (status.map(|status| status.as_u16()), String::new()),
+            Self::OutcomeUnknown { last, .. } => last.said(),
+            _ => (None, String::new()),
+        }
+    }
+
     /// The service's refusal, when it is one with this status.
     pub fn problem_with(&self, status: StatusCode) -> Option<&UpstreamProblem> {
         match self {
@@ -78,16 +103,21 @@ impl UpstreamProblem {
     /// The service read the request and says what stands. Otherwise it turned the request away
     /// unread, and the same request may have another answer later.
     pub fn is_verdict(&self) -> bool {
-        let turned_away =
-            [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+        let turned_away = [StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
         let is_readable = self.code.is_some() || self.status == StatusCode::NOT_FOUND;
         is_readable && !turned_away.contains(&self.status) && !self.is_under_way()
     }
 
-    /// It is about our own key: an earlier attempt is still being worked on.
+    /// An attempt under our own key is or may be still worked on; or the service lost patience with
+    /// the request, and nobody says how much of it it had read.
     pub fn is_under_way(&self) -> bool {
+        self.status == StatusCode::REQUEST_TIMEOUT || self.is_about_the_key()
+    }
+
+    /// A conflict of our own key, not of the matter.
+    pub(super) fn is_about_the_key(&self) -> bool {
         self.status == StatusCode::CONFLICT
-            && self.code.as_deref().is_some_and(|code| code.ends_with("IDEMPOTENCY_IN_PROGRESS"))
+            && self.code.as_deref().is_some_and(|code| code.contains("IDEMPOTENCY"))
     }
 
     pub(super) fn read(

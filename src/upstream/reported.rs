@@ -33,7 +33,6 @@ impl Reported {
 
 /// A conflict that is about the matter, not about our own key being under way.
 fn stands_already(error: &UpstreamError) -> bool {
-    error.problem_with(StatusCode::CONFLICT).is_some_and(|problem| {
-        !problem.code.as_deref().is_some_and(|code| code.contains("IDEMPOTENCY"))
-    })
+    let conflict = error.problem_with(StatusCode::CONFLICT);
+    conflict.is_some_and(|problem| !problem.is_about_the_key())
 }

@@ -73,7 +73,7 @@ impl Search<'_> {
             context: self.context.clone(),
         };
         let said = asking::ask(&self.resources.upstream, self.wanted, &voucher).await.again();
-        match said.command(&self.resources.clock) {
+        match asking::command(&said, &self.resources.clock) {
             Command::Settle { outcome, found_by, .. } => Some((outcome, found_by)),
             _ => None,
         }

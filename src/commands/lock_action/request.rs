@@ -18,7 +18,7 @@ use crate::{
         idempotency::{KeyedRequest, Known, Outcome},
     },
     ledger::{Receipt, StoredResponse, event_store::TenantStore},
-    upstream::{UpstreamError, lock_integration::Lock},
+    upstream::{UpstreamError, ending::Ending, lock_integration::Lock},
 };
 
 /// How often a command is decided anew after losing a race for its key or its step-up.
@@ -108,7 +108,7 @@ impl Request<'_> {
         let mut said = if again { said.again() } else { said };
         let mut store = store;
         for _ in 0..ATTEMPTS_MAX {
-            let command = said.command(&resources.clock);
+            let command = asking::command(&said, &resources.clock);
             let response = self.response(&wanted, &said, &command);
             let claim = response
                 .clone()
@@ -139,8 +139,8 @@ impl Request<'_> {
     fn response(&self, wanted: &Wanted, said: &Said, command: &Command) -> Option<StoredResponse> {
         match (said, command) {
             // With all that was said, also what is not recorded.
-            (Said::Refused(error), _) => Some((self.render)(error)),
-            (Said::Done(_), Command::Settle { outcome, at, .. }) => {
+            (Ending::Refused(error), _) => Some((self.render)(error)),
+            (Ending::Done(_), Command::Settle { outcome, at, .. }) => {
                 Some(answer(wanted, outcome, *at, self.render))
             }
             _ => None,
