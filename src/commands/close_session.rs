@@ -12,7 +12,7 @@ use ulid::Ulid;
 
 use super::{
     Actor, CommandError, Resources,
-    idempotency::{KeyedRequest, Known},
+    idempotency::KeyedRequest,
     session_record::{Occasion, record},
 };
 use crate::{
@@ -65,10 +65,9 @@ pub async fn run(
         match record(resources, session, &occasion, (command, Some(claim))).await {
             // A session that has ended already is left to be fenced off.
             Ok(_) => (),
-            Err(CommandError::InProgress) => match keyed.known(resources).await? {
-                Some(Known::Answered(_)) => (),
-                Some(Known::Resumed(_)) | None => return Err(CommandError::InProgress),
-            },
+            Err(CommandError::InProgress) => {
+                keyed.answered(resources).await?.ok_or(CommandError::InProgress)?;
+            }
             Err(error) => return Err(error),
         }
     }

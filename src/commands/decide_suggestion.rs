@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{
     Actor, CommandError, Resources,
-    idempotency::{KeyedRequest, Known, Outcome},
+    idempotency::{KeyedRequest, Outcome},
 };
 pub use crate::aggregates::suggestion_decision::Offer;
 use crate::{
@@ -99,15 +99,12 @@ pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome,
         };
         // A request that comes again meets its own event: the key is asked before the rule's answer
         // is given.
-        let keyed = match request.keyed.known(resources).await? {
-            Some(Known::Answered(response)) => return Ok(Outcome::replayed(response)),
-            // An attempt that begins and ends in one append leaves nothing to resume.
-            Some(Known::Resumed(_)) => return Err(CommandError::InProgress),
-            None => request.keyed,
-        };
+        if let Some(known) = request.keyed.answered(resources).await? {
+            return Ok(known);
+        }
         let Some(refusal) = refusal else { continue };
         let answer = (request.render)(refusal);
-        let claim = keyed.start_and_complete(request.actor, answer.clone());
+        let claim = request.keyed.start_and_complete(request.actor, answer.clone());
         match request.actor.write_claim(resources, claim).await {
             Ok(()) => return Ok(Outcome::new(answer, None)),
             Err(CommandError::InProgress) => (),

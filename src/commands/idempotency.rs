@@ -162,6 +162,18 @@ impl KeyedRequest {
             _ => Err(CommandError::InProgress),
         }
     }
+
+    /// The same for a command that ends in the append it begins with: it leaves nothing to resume.
+    ///
+    /// # Errors
+    /// As [`Self::known`].
+    pub async fn answered(&self, resources: &Resources) -> Result<Option<Outcome>, CommandError> {
+        match self.known(resources).await? {
+            Some(Known::Answered(response)) => Ok(Some(Outcome::replayed(response))),
+            Some(Known::Resumed(_)) => Err(CommandError::InProgress),
+            None => Ok(None),
+        }
+    }
 }
 
 /// The largest integer up to which every one is a number of its own in JavaScript.

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::{
     Actor, CommandError, Resources,
-    idempotency::{KeyedRequest, Known, Outcome},
+    idempotency::{KeyedRequest, Outcome},
     preferences::note,
 };
 use crate::{aggregates::operator_activity::Command, ledger::StoredResponse};
@@ -108,10 +108,9 @@ pub async fn run(
     // Nearly every batch comes once: the key is looked up where it turns out to be taken.
     match note(resources, actor, keyed, (Command::Record(activities), claim)).await {
         Ok(position) => Ok(Outcome::new(response, Some(position))),
-        Err(CommandError::InProgress) => match keyed.known(resources).await? {
-            Some(Known::Answered(response)) => Ok(Outcome::replayed(response)),
-            _ => Err(CommandError::InProgress),
-        },
+        Err(CommandError::InProgress) => {
+            keyed.answered(resources).await?.ok_or(CommandError::InProgress)
+        }
         Err(error) => Err(error),
     }
 }

@@ -11,7 +11,7 @@ use ulid::Ulid;
 
 use super::{
     Actor, CommandError, Resources,
-    idempotency::{KeyedRequest, Known},
+    idempotency::KeyedRequest,
     open_session,
     session_record::{Occasion, Recorded, record},
 };
@@ -176,10 +176,9 @@ async fn go_on(
             return Err(CommandError::Unavailable(rejection.into()).into());
         }
         // The same wish under the same key: it is recorded already.
-        Err(CommandError::InProgress) => match keyed.known(resources).await? {
-            Some(Known::Answered(_)) => (),
-            Some(Known::Resumed(_)) | None => return Err(CommandError::InProgress.into()),
-        },
+        Err(CommandError::InProgress) => {
+            keyed.answered(resources).await?.ok_or(CommandError::InProgress)?;
+        }
         Err(error) => return Err(error.into()),
     }
     match gate.sessions().renew(&renewed).await.map_err(CommandError::from)? {

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{
     Actor, CommandError, Resources,
-    idempotency::{KeyedRequest, Known, Outcome},
+    idempotency::{KeyedRequest, Outcome},
     keyed_work::unavailable,
     preferences::note,
 };
@@ -170,7 +170,7 @@ pub async fn write(
     actor: &Actor,
     (wish, keyed): (&Wish, &KeyedRequest),
 ) -> Result<Outcome, ShortcutError> {
-    if let Some(known) = answered(resources, keyed).await? {
+    if let Some(known) = keyed.answered(resources).await? {
         return Ok(known);
     }
     let (before, after) = change(resources, actor, (wish, keyed)).await?;
@@ -182,21 +182,9 @@ pub async fn write(
         Ok(position) => Ok(Outcome::new(response, Some(position))),
         // The same request was faster: its answer is the one that counts.
         Err(CommandError::InProgress) => {
-            Ok(answered(resources, keyed).await?.ok_or(CommandError::InProgress)?)
+            Ok(keyed.answered(resources).await?.ok_or(CommandError::InProgress)?)
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-/// A claim of this command is never left open.
-async fn answered(
-    resources: &Resources,
-    keyed: &KeyedRequest,
-) -> Result<Option<Outcome>, CommandError> {
-    match keyed.known(resources).await? {
-        Some(Known::Answered(response)) => Ok(Some(Outcome::replayed(response))),
-        Some(Known::Resumed(_)) => Err(CommandError::InProgress),
-        None => Ok(None),
     }
 }
 

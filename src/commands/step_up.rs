@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use super::{
     Actor, CommandError, Resources,
-    idempotency::{KeyedRequest, Known, Outcome},
+    idempotency::{KeyedRequest, Outcome},
 };
 use crate::{
     aggregates::{
@@ -94,7 +94,7 @@ pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome,
 
 impl Request<'_> {
     async fn run(&self, resources: &Resources) -> Result<Outcome, StepUpError> {
-        if let Some(known) = self.known(resources).await? {
+        if let Some(known) = self.keyed.answered(resources).await? {
             return Ok(known);
         }
         let (event, response) = self.ask(resources).await?;
@@ -102,20 +102,11 @@ impl Request<'_> {
             Ok(position) => Ok(Outcome::new(response, Some(position))),
             // The same request was faster: its answer is the one that counts.
             Err(AppendError::ClaimRefused) => {
-                let known = self.known(resources).await?;
+                let known = self.keyed.answered(resources).await?;
                 Ok(known.ok_or(CommandError::InProgress)?)
             }
             Err(error) => Err(CommandError::from(error).into()),
         }
-    }
-
-    async fn known(&self, resources: &Resources) -> Result<Option<Outcome>, CommandError> {
-        Ok(match self.keyed.known(resources).await? {
-            Some(Known::Answered(response)) => Some(Outcome::replayed(response)),
-            // This command never leaves a claim open.
-            Some(Known::Resumed(_)) => return Err(CommandError::InProgress),
-            None => None,
-        })
     }
 
     /// Asks iam-service; what to record and to answer.

@@ -14,7 +14,7 @@ use crate::{
     aggregates::{DeviceSync, device_sync::Command},
     commands::{
         Actor, CommandError, Resources,
-        idempotency::{KeyedRequest, Known, Outcome},
+        idempotency::{KeyedRequest, Outcome},
         keyed_work::unavailable,
     },
     ledger::StoredResponse,
@@ -59,7 +59,7 @@ pub async fn put(
     wish: &Wish,
     keyed: &KeyedRequest,
 ) -> Result<Outcome, CommandError> {
-    if let Some(known) = answered(resources, keyed).await? {
+    if let Some(known) = keyed.answered(resources).await? {
         return Ok(known);
     }
     let at = resources.clock.now();
@@ -83,21 +83,9 @@ pub async fn put(
         Ok(receipt) => Ok(Outcome::new(response, Some(receipt.position))),
         // The same request was faster: its answer is the one that counts.
         Err(CommandError::InProgress) => {
-            answered(resources, keyed).await?.ok_or(CommandError::InProgress)
+            keyed.answered(resources).await?.ok_or(CommandError::InProgress)
         }
         Err(error) => Err(error),
-    }
-}
-
-/// A claim of this command is never left open.
-async fn answered(
-    resources: &Resources,
-    keyed: &KeyedRequest,
-) -> Result<Option<Outcome>, CommandError> {
-    match keyed.known(resources).await? {
-        Some(Known::Answered(response)) => Ok(Some(Outcome::replayed(response))),
-        Some(Known::Resumed(_)) => Err(CommandError::InProgress),
-        None => Ok(None),
     }
 }
 
