@@ -28,6 +28,7 @@ pub mod routes;
 pub mod seal;
 pub mod server;
 pub mod strict_json;
+pub mod validators;
 
 use axum::{Router, middleware};
 use http::header;

@@ -2,8 +2,14 @@
 
 use std::{cmp::Reverse, collections::BTreeMap, str::FromStr};
 
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
 use chrono::{DateTime, Utc};
+use http::HeaderName;
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
+use utoipa::ToSchema;
 
 use super::{
     caller::Entrant,
@@ -13,12 +19,23 @@ use super::{
 };
 use crate::app::App;
 
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 100;
 
 /// An item's place in a list: newest first, then by id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Place(Reverse<i64>, String);
+
+/// One page, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Page<T> {
+    items: Vec<T>,
+    /// Ask with it for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
 
 /// Which part of a list is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +66,23 @@ impl Place {
         let tenant_id = &entrant.caller.tenant_id;
         let content = app.seal().open(Purpose::PageCursor, tenant_id, cursor).ok()?;
         serde_json::from_slice(&content).ok()
+    }
+}
+
+impl<T: Serialize> Page<T> {
+    /// These items, and where the next page begins.
+    pub fn new(
+        (app, entrant): (&App, &Entrant),
+        items: impl Iterator<Item = T>,
+        next: Option<Place>,
+    ) -> Self {
+        Self { items: items.collect(), next_cursor: next.map(|place| place.seal(app, entrant)) }
+    }
+
+    /// `is_hit`: the page was read from views that were there.
+    pub fn into_response(self, is_hit: bool) -> Response {
+        let cache = if is_hit { "hit" } else { "miss" };
+        ([(X_CACHE, cache)], Json(self)).into_response()
     }
 }
 

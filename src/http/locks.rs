@@ -62,6 +62,11 @@ pub fn lock_id(text: &str) -> Result<LockId, Problem> {
     text.parse().map_err(|_| Code::ResourceNotFound.into())
 }
 
+/// Whether a text is a time by RFC 3339.
+pub fn is_time(text: &str) -> bool {
+    DateTime::parse_from_rfc3339(text).is_ok()
+}
+
 /// A time that a validator has accepted.
 ///
 /// # Errors

@@ -2,13 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
-use http::HeaderName;
 use projections::{
     SuggestionInbox,
     suggestion_inbox::{Suggestion, SuggestionState},
@@ -23,24 +18,12 @@ use crate::{
         caller::{Entrant, properties},
         extract::Query,
         inbox,
-        listing::{Parameters, Place, Window, name, word},
+        listing::{Page, Parameters, Place, Window, name, word},
         problem::Problem,
     },
 };
 
 const CATEGORY_CHARS_MAX: usize = 64;
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-
-/// One page, newest first.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = SuggestionPage)]
-pub struct Page {
-    items: Vec<Item>,
-    /// Ask with it for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
-}
 
 /// One suggestion, in the caller's language. It is advice: what is accepted is done by a request of
 /// its own.
@@ -108,7 +91,7 @@ struct Wish {
             description = "`X-Ledger-Position` of an earlier answer: waits until it can be read"),
     ),
     responses(
-        (status = 200, body = Page,
+        (status = 200, body = Page<Item>,
             description = "A page of suggestions; for a tenant that works by the Sharia only those \
                 marked compliant",
             headers(("X-Cache" = String,
@@ -138,10 +121,7 @@ pub(super) async fn handle(
     let (suggestions, next) = select(inbox.items, &wish, now);
     let languages = entrant.languages();
     let items = suggestions.iter().filter_map(|suggestion| item(suggestion, now, &languages));
-    let page =
-        Page { items: items.collect(), next_cursor: next.map(|place| place.seal(&app, &entrant)) };
-    let cache = if inbox.is_hit { "hit" } else { "miss" };
-    Ok(([(X_CACHE, cache)], Json(page)).into_response())
+    Ok(Page::new((&app, &entrant), items, next).into_response(inbox.is_hit))
 }
 
 impl Wish {

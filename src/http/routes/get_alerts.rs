@@ -2,14 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use events::upstream::notification::Severity;
-use http::HeaderName;
 use projections::{
     AlertInbox,
     alert_inbox::{Alert, AlertState},
@@ -23,23 +18,10 @@ use crate::{
         caller::{Entrant, properties},
         extract::Query,
         inbox,
-        listing::{Parameters, Place, Window, name, word},
+        listing::{Page, Parameters, Place, Window, name, word},
         problem::Problem,
     },
 };
-
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-
-/// One page, newest first.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = AlertPage)]
-pub struct Page {
-    items: Vec<Item>,
-    /// Ask with it for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_cursor: Option<String>,
-}
 
 /// One alert, in the caller's language.
 #[derive(Debug, Serialize, ToSchema)]
@@ -95,7 +77,7 @@ struct Wish {
             description = "`X-Ledger-Position` of an earlier answer: waits until it can be read"),
     ),
     responses(
-        (status = 200, description = "A page of alerts", body = Page,
+        (status = 200, description = "A page of alerts", body = Page<Item>,
             headers(("X-Cache" = String,
                 description = "hit, or miss when the view was rebuilt now"))),
         (status = 400, response = crate::http::openapi::Problem),
@@ -117,12 +99,8 @@ pub(super) async fn handle(
     let now = app.clock().now();
     let (alerts, next) = select(inbox.items, &wish, now);
     let languages = entrant.languages();
-    let page = Page {
-        items: alerts.iter().filter_map(|alert| item(alert, now, &languages)).collect(),
-        next_cursor: next.map(|place| place.seal(&app, &entrant)),
-    };
-    let cache = if inbox.is_hit { "hit" } else { "miss" };
-    Ok(([(X_CACHE, cache)], Json(page)).into_response())
+    let items = alerts.iter().filter_map(|alert| item(alert, now, &languages));
+    Ok(Page::new((&app, &entrant), items, next).into_response(inbox.is_hit))
 }
 
 impl Wish {

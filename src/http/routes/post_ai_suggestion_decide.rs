@@ -26,6 +26,7 @@ use crate::{
         inbox, keyed,
         problem::{PROBLEM_JSON, Problem},
         request_context::RequestContext,
+        validators::fulfils,
     },
 };
 
@@ -41,7 +42,7 @@ const EXACT_MAX: u64 = (1 << 53) - 1;
 #[schema(as = DecideSuggestion)]
 pub struct Request {
     /// `accept`, `reject` or `modify`.
-    #[garde(custom(is_decision))]
+    #[garde(custom(fulfils(is_decision)))]
     #[schema(example = "accept")]
     decision: String,
     /// With `modify` only: what shall be done instead; at most 8 KiB and 8 levels deep, with
@@ -52,7 +53,7 @@ pub struct Request {
     modification: Option<Map<String, Value>>,
     /// A word of the desktop's list.
     #[serde(default)]
-    #[garde(inner(custom(is_word)))]
+    #[garde(inner(custom(fulfils(is_word))))]
     #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_.-]+$")]
     reason_code: Option<String>,
     /// For the colleagues; kept encrypted, told to the orchestrator, never published.
@@ -187,16 +188,13 @@ fn decision(word: &str) -> Option<Decision> {
     crate::http::listing::word(word)
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn is_decision(word: &str, _: &()) -> garde::Result {
-    decision(word).map(|_| ()).ok_or_else(|| garde::Error::new("INVALID"))
+fn is_decision(word: &str) -> bool {
+    decision(word).is_some()
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn is_word(code: &str, _: &()) -> garde::Result {
-    let is_word = (1..=64).contains(&code.len())
-        && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
-    if is_word { Ok(()) } else { Err(garde::Error::new("INVALID")) }
+fn is_word(code: &str) -> bool {
+    (1..=64).contains(&code.len())
+        && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
 }
 
 /// A modification comes with `modify` and with nothing else, and is bounded.

@@ -17,7 +17,14 @@ use crate::{
         idempotency::KeyedRequest,
         step_up::{self, Attestation, StepUpError, Wish},
     },
-    http::{body::Json, caller::Entrant, codes::Code, keyed, problem::Problem},
+    http::{
+        body::Json,
+        caller::Entrant,
+        codes::Code,
+        keyed,
+        problem::Problem,
+        validators::{fulfils, is_opaque},
+    },
 };
 
 const ROUTE: &str = "POST /auth/mfa/step-up";
@@ -27,10 +34,10 @@ const ROUTE: &str = "POST /auth/mfa/step-up";
 #[schema(as = StepUp)]
 pub struct Request {
     /// `lock.revoke`, `folio.refund` or `folio.large-charge`.
-    #[garde(custom(is_scope))]
+    #[garde(custom(fulfils(|name: &str| StepUpScope::from_name(name).is_some())))]
     scope: String,
     /// `totp`, `webauthn` or `recovery_code`.
-    #[garde(custom(is_factor))]
+    #[garde(custom(fulfils(|name: &str| StepUpFactor::from_name(name).is_some())))]
     factor: String,
     /// One-time code or assertion; told to iam-service, kept nowhere.
     #[garde(length(chars, min = 1, max = 4096))]
@@ -38,7 +45,7 @@ pub struct Request {
     code: String,
     /// The one object the action is about; without it the attestation is good for any.
     #[serde(default)]
-    #[garde(inner(custom(is_opaque)))]
+    #[garde(inner(custom(fulfils(is_opaque))))]
     #[schema(min_length = 1, max_length = 64)]
     resource: Option<String>,
 }
@@ -116,24 +123,4 @@ fn wish(request: Request) -> Result<Wish, Problem> {
         return Err(Code::ValidationFailed.into());
     };
     Ok(Wish { scope, factor, resource: request.resource, code: request.code.into() })
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn is_scope(name: &str, _: &()) -> garde::Result {
-    StepUpScope::from_name(name).map(|_| ()).ok_or_else(invalid)
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn is_factor(name: &str, _: &()) -> garde::Result {
-    StepUpFactor::from_name(name).map(|_| ()).ok_or_else(invalid)
-}
-
-/// As ids of upstream services are.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn is_opaque(id: &str, _: &()) -> garde::Result {
-    id.parse::<events::AlertId>().map(|_| ()).map_err(|_| invalid())
-}
-
-fn invalid() -> garde::Error {
-    garde::Error::new("INVALID")
 }

@@ -12,31 +12,39 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     commands::lock_action::{Deed, Done, Wish},
-    http::{body::Json, caller::Entrant, codes::Code, extract::Path, locks, problem::Problem},
+    http::{
+        body::Json,
+        caller::Entrant,
+        codes::Code,
+        extract::Path,
+        locks,
+        problem::Problem,
+        validators::{fulfils, is},
+    },
 };
 
 #[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = IssueKey)]
 pub struct Request {
-    #[garde(custom(is_reservation))]
+    #[garde(custom(fulfils(is::<ReservationId>)))]
     #[schema(min_length = 1, max_length = 64)]
     reservation_id: String,
     /// What the key opens; the lock's own room is among them.
-    #[garde(length(min = 1, max = 20), inner(custom(is_room)))]
+    #[garde(length(min = 1, max = 20), inner(custom(fulfils(is::<RoomId>))))]
     #[schema(min_items = 1, max_items = 20)]
     rooms: Vec<String>,
     /// RFC 3339.
-    #[garde(custom(is_time))]
+    #[garde(custom(fulfils(locks::is_time)))]
     #[schema(format = DateTime)]
     valid_from: String,
     /// RFC 3339, after `validFrom`.
-    #[garde(custom(is_time))]
+    #[garde(custom(fulfils(locks::is_time)))]
     #[schema(format = DateTime)]
     valid_until: String,
     /// `mobile_app`, `pin_code`, `rfid_card`, `qr_code` or `nfc_tag`, best first.
     #[serde(default)]
-    #[garde(length(max = 5), inner(custom(is_kind)))]
+    #[garde(length(max = 5), inner(custom(fulfils(|name: &str| KeyKind::from_name(name).is_some()))))]
     #[schema(max_items = 5)]
     preferred_kinds: Vec<String>,
 }
@@ -103,28 +111,4 @@ fn deed(request: &Request) -> Result<Deed, Problem> {
         valid_until,
         preferred_kinds: kinds.ok_or_else(invalid)?,
     })
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn is_reservation(id: &str, _: &()) -> garde::Result {
-    id.parse::<ReservationId>().map(|_| ()).map_err(|_| invalid())
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn is_room(id: &str, _: &()) -> garde::Result {
-    id.parse::<RoomId>().map(|_| ()).map_err(|_| invalid())
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn is_time(text: &str, _: &()) -> garde::Result {
-    chrono::DateTime::parse_from_rfc3339(text).map(|_| ()).map_err(|_| invalid())
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn is_kind(name: &str, _: &()) -> garde::Result {
-    KeyKind::from_name(name).map(|_| ()).ok_or_else(invalid)
-}
-
-fn invalid() -> garde::Error {
-    garde::Error::new("INVALID")
 }

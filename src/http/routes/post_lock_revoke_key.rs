@@ -12,18 +12,26 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     commands::lock_action::{Deed, Done, Wish},
-    http::{body::Json, caller::Entrant, codes::Code, extract::Path, locks, problem::Problem},
+    http::{
+        body::Json,
+        caller::Entrant,
+        codes::Code,
+        extract::Path,
+        locks,
+        problem::Problem,
+        validators::{fulfils, is},
+    },
 };
 
 #[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = RevokeKey)]
 pub struct Request {
-    #[garde(custom(is_key))]
+    #[garde(custom(fulfils(is::<KeyCredentialId>)))]
     #[schema(min_length = 1, max_length = 64)]
     key_credential_id: String,
     /// `checkout`, `cancellation`, `security`, `lost` or `replaced`.
-    #[garde(custom(is_reason))]
+    #[garde(custom(fulfils(|name: &str| RevokeReason::from_name(name).is_some())))]
     reason: String,
 }
 
@@ -75,18 +83,4 @@ pub(super) async fn handle(
         reason: RevokeReason::from_name(&request.reason).ok_or_else(invalid)?,
     };
     locks::carry_out((&app, &entrant), (&parts, &body), Wish { lock_id, deed }).await
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn is_key(id: &str, _: &()) -> garde::Result {
-    id.parse::<KeyCredentialId>().map(|_| ()).map_err(|_| invalid())
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn is_reason(name: &str, _: &()) -> garde::Result {
-    RevokeReason::from_name(name).map(|_| ()).ok_or_else(invalid)
-}
-
-fn invalid() -> garde::Error {
-    garde::Error::new("INVALID")
 }

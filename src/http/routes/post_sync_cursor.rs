@@ -13,7 +13,13 @@ use crate::{
         device_sync::cursor::{self, Standing, Wish},
         idempotency::KeyedRequest,
     },
-    http::{body::Json, caller::Entrant, keyed, problem::Problem},
+    http::{
+        body::Json,
+        caller::Entrant,
+        keyed,
+        problem::Problem,
+        validators::{fulfils, is_opaque},
+    },
 };
 
 const ROUTE: &str = "POST /sync/cursor";
@@ -22,11 +28,11 @@ const ROUTE: &str = "POST /sync/cursor";
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(as = AdvanceSyncCursor)]
 pub struct Request {
-    #[garde(custom(is_name))]
+    #[garde(custom(fulfils(is_opaque)))]
     #[schema(min_length = 1, max_length = 64)]
     stream: String,
     /// Opaque.
-    #[garde(length(chars, min = 1, max = 512), custom(has_no_control))]
+    #[garde(length(chars, min = 1, max = 512), custom(fulfils(has_no_control)))]
     #[schema(min_length = 1, max_length = 512)]
     cursor: String,
     /// Where the device thinks it stands; null or absent: nowhere yet.
@@ -82,13 +88,6 @@ pub(super) async fn handle(
     Ok(keyed::response(&app, &entrant.caller, outcome))
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn is_name(name: &str, _: &()) -> garde::Result {
-    // Formed as the platform's ids are.
-    name.parse::<events::AlertId>().map(|_| ()).map_err(|_| garde::Error::new("INVALID"))
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn has_no_control(cursor: &str, _: &()) -> garde::Result {
-    if cursor.chars().any(char::is_control) { Err(garde::Error::new("INVALID")) } else { Ok(()) }
+fn has_no_control(cursor: &str) -> bool {
+    !cursor.chars().any(char::is_control)
 }

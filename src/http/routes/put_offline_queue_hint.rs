@@ -16,7 +16,13 @@ use crate::{
         device_sync::hint::{self, Hint, Wish},
         idempotency::KeyedRequest,
     },
-    http::{body::Json, caller::Entrant, keyed, problem::Problem},
+    http::{
+        body::Json,
+        caller::Entrant,
+        keyed,
+        problem::Problem,
+        validators::{fulfils, is_opaque},
+    },
 };
 
 const ROUTE: &str = "PUT /offline-queue/hint";
@@ -36,7 +42,7 @@ pub struct Request {
     oldest_at: Option<DateTime<Utc>>,
     /// What is queued → how many; at most 32 names of 1–64 characters.
     #[serde(default)]
-    #[garde(custom(are_kinds))]
+    #[garde(custom(fulfils(are_kinds)))]
     kinds: BTreeMap<String, u32>,
 }
 
@@ -83,12 +89,6 @@ pub(super) async fn handle(
     Ok(keyed::response(&app, &entrant.caller, outcome))
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn are_kinds(kinds: &BTreeMap<String, u32>, _: &()) -> garde::Result {
-    let is_name = |name: &String| name.parse::<events::AlertId>().is_ok();
-    if kinds.len() <= KINDS_MAX && kinds.keys().all(is_name) {
-        Ok(())
-    } else {
-        Err(garde::Error::new("INVALID"))
-    }
+fn are_kinds(kinds: &BTreeMap<String, u32>) -> bool {
+    kinds.len() <= KINDS_MAX && kinds.keys().all(|name| is_opaque(name))
 }

@@ -14,7 +14,7 @@ use crate::{
         idempotency::KeyedRequest,
         preferences::{self, Wish},
     },
-    http::{body::Json, caller::Entrant, if_match, keyed, problem::Problem},
+    http::{body::Json, caller::Entrant, if_match, keyed, problem::Problem, validators::fulfils},
 };
 
 const MEMBERS_MAX: usize = 128;
@@ -26,7 +26,7 @@ const SIZE_BYTES_MAX: usize = 32 * 1024;
 #[schema(as = PutPreferences)]
 pub struct Request {
     /// All of them: one that is left out is gone. At most 128 members and 32 KiB.
-    #[garde(custom(are_members))]
+    #[garde(custom(fulfils(are_members)))]
     #[schema(value_type = std::collections::HashMap<String, Value>)]
     preferences: Map<String, Value>,
 }
@@ -84,20 +84,14 @@ pub(super) async fn handle(
     Ok(keyed::response(&app, &entrant.caller, outcome))
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what garde calls")]
-fn are_members(members: &Map<String, Value>, _: &()) -> garde::Result {
+fn are_members(members: &Map<String, Value>) -> bool {
     let is_name = |name: &String| {
         (1..=NAME_CHARS_MAX).contains(&name.chars().count()) && !name.contains('\0')
     };
     let text = json!(members).to_string();
-    if members.len() <= MEMBERS_MAX
+    members.len() <= MEMBERS_MAX
         && members.keys().all(is_name)
         && text.len() <= SIZE_BYTES_MAX
         // As JSON writes it: the mirror cannot hold it.
         && !text.contains("\\u0000")
-    {
-        Ok(())
-    } else {
-        Err(garde::Error::new("INVALID"))
-    }
 }
