@@ -16,7 +16,10 @@ use self::{
     sign_in::Who,
     stack_file::StackFile,
 };
-use crate::clock::{Clock, SystemClock};
+use crate::{
+    clock::{Clock, SystemClock},
+    output,
+};
 
 pub mod client;
 pub mod device;
@@ -199,7 +202,7 @@ async fn send(
         Ok(value) => show(&value)?,
         Err(_) if text.is_empty() => (),
         // Not JSON: a stream of JSON lines, HTML, or what a proxy says.
-        Err(_) => println!("{text}"),
+        Err(_) => output::line(text)?,
     }
     if !status.is_success() && status != StatusCode::NOT_MODIFIED {
         bail!("{path} answered {status}");
@@ -265,6 +268,5 @@ fn urls(options: &Options) -> anyhow::Result<(Url, Url)> {
 }
 
 fn show(value: &Value) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
+    output::line(serde_json::to_string_pretty(value)?)
 }

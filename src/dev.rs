@@ -29,6 +29,7 @@ use crate::{
         sign_in::{self, Who},
         stack_file::StackFile,
     },
+    output,
 };
 
 pub mod card;
@@ -113,7 +114,7 @@ async fn work(options: &Options, children: &mut Children) -> anyhow::Result<()> 
     device.save(&Device::path(&options.stack_dir))?;
     progress.done();
 
-    println!("{}", card(&program, &options.stack_dir, &stack, &device));
+    output::line(card(&program, &options.stack_dir, &stack, &device))?;
     Err(children.first_exit().await)
 }
 

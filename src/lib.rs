@@ -14,6 +14,7 @@ pub mod http;
 pub mod inbox;
 pub mod ledger;
 pub mod live;
+pub mod output;
 pub mod projector;
 pub mod pubsub;
 pub mod secrets;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use backoffice::{
     app::{self, maintenance},
     config::{self, Config, Foundation, Upstreams},
-    database, desktop, dev, secrets,
+    database, desktop, dev, output, secrets,
     telemetry::{self, LogFormat},
 };
 use clap::{Parser, Subcommand, ValueEnum};
@@ -101,6 +101,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments).await {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<output::Unread>() => ExitCode::SUCCESS,
         Err(error) => {
             // With its causes: this is for the person who started the program.
             eprintln!("backoffice: {}", telemetry::causes(&error));
@@ -120,8 +121,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Role::Migrate => {
             let owner_url = config::owner_url()?;
             database::migrate(&owner_url).await.context("DATABASE_OWNER_URL")?;
-            println!("the database is up to date");
-            Ok(())
+            output::line("the database is up to date")
         }
         Role::Rebuild { view } => {
             let foundation = Foundation::from_environment()?;

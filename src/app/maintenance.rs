@@ -21,6 +21,7 @@ use crate::{
         self, Append, Ledger, NewEvent, Pools, StreamWrite, audit,
         relay::{self, Relay},
     },
+    output,
     projector::{self, Feed},
     secrets::Secrets,
 };
@@ -45,8 +46,7 @@ pub async fn rebuild<P: Feed>(foundation: &Foundation) -> anyhow::Result<()> {
     .await?;
     bar.finish();
     record_rebuilt(foundation, &secrets, pools, (P::NAME, facts)).await?;
-    println!("{}: {facts} facts folded", P::NAME);
-    Ok(())
+    output::line(format_args!("{}: {facts} facts folded", P::NAME))
 }
 
 async fn record_rebuilt(
@@ -119,11 +119,10 @@ pub async fn redrive(foundation: &Foundation) -> anyhow::Result<()> {
     let relay = Relay::new(ledger.ledger.clone(), &pools, pubsub, settings, clock);
     let redriven = relay.redrive().await?;
     ledger.stop().await;
-    println!(
+    output::line(format_args!(
         "{} parked keys will be tried again, {} dead letters published, {} still refused",
         redriven.requested_keys, redriven.published, redriven.still_refused
-    );
-    Ok(())
+    ))
 }
 
 /// Checks every stored event, log and stream against what was recorded of it.
@@ -139,11 +138,10 @@ pub async fn verify_ledger(foundation: &Foundation) -> anyhow::Result<()> {
     })
     .await?;
     bar.finish();
-    println!(
+    output::line(format_args!(
         "ledger: {} events in {} logs and {} streams, every one as recorded, no gap",
         audited.events, audited.logs, audited.streams
-    );
-    Ok(())
+    ))
 }
 
 /// Makes the ledger's partitions ahead of time.
@@ -152,8 +150,7 @@ pub async fn verify_ledger(foundation: &Foundation) -> anyhow::Result<()> {
 /// When Postgres fails.
 pub async fn partitions(foundation: &Foundation) -> anyhow::Result<()> {
     let pools = connect::postgres(&foundation.stores).await?;
-    println!("{}", jobs::make_partitions(&pools).await?);
-    Ok(())
+    output::line(jobs::make_partitions(&pools).await?)
 }
 
 /// Forgets the answers of idempotency keys that are too old to be used.
@@ -162,8 +159,7 @@ pub async fn partitions(foundation: &Foundation) -> anyhow::Result<()> {
 /// When Postgres fails; batches deleted before stay deleted.
 pub async fn purge_idempotency(foundation: &Foundation) -> anyhow::Result<()> {
     let pools = connect::postgres(&foundation.stores).await?;
-    println!("{}", jobs::purge_idempotency(&pools).await?);
-    Ok(())
+    output::line(jobs::purge_idempotency(&pools).await?)
 }
 
 /// Finds out what became of actions on locks that have no outcome.
@@ -184,8 +180,7 @@ pub async fn complete(foundation: &Foundation, upstreams: &Upstreams) -> anyhow:
     };
     let done = Job::Completer.run(&pools, &resources).await;
     ledger.stop().await;
-    println!("{}", done?);
-    Ok(())
+    output::line(done?)
 }
 
 /// A bar where a person looks, nothing in a log.

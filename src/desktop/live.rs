@@ -11,6 +11,7 @@ use super::{
     client::{Client, Request},
     frames::{Frame, FrameReader},
 };
+use crate::output;
 
 /// Used until the server names another.
 const PAUSE_DEFAULT: Duration = Duration::from_secs(3);
@@ -127,7 +128,7 @@ async fn handle(
     let event = serde_json::from_str(&frame.data)
         .with_context(|| format!("an event of {} is not JSON", frame.event))
         .map_err(Break::Final)?;
-    print(frame, &event);
+    print(frame, &event).map_err(Break::Final)?;
     position.breaks = 0;
     if frame.id.is_some() {
         position.last_event_id.clone_from(&frame.id);
@@ -154,8 +155,8 @@ async fn handle(
 }
 
 /// One line an event, so that other tools can read it.
-fn print(frame: &Frame, event: &Value) {
-    println!("{}", json!({ "id": frame.id, "event": frame.event, "data": event }));
+fn print(frame: &Frame, event: &Value) -> anyhow::Result<()> {
+    output::line(json!({ "id": frame.id, "event": frame.event, "data": event }))
 }
 
 fn consequence(channel: &str, event: &Value) -> Consequence {

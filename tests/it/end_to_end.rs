@@ -484,3 +484,13 @@ async fn an_operator_of_the_service_rebuilds_the_views_and_verifies_the_ledger()
     assert!(!verified);
     assert!(said.contains(&format!("position {position} is not what was recorded")), "{said}");
 }
+
+#[tokio::test]
+async fn a_command_whose_output_nobody_reads_ends_quietly() {
+    let world = World::start().await;
+
+    let (is_well, said) = world.run_unread(&["ledger", "verify"]);
+
+    assert!(is_well, "{said}");
+    assert!(!said.contains("panicked") && !said.contains("backoffice:"), "{said}");
+}

@@ -75,6 +75,16 @@ impl World {
         (output.status.success(), String::from_utf8(said).unwrap())
     }
 
+    /// The same for a role whose output nobody reads.
+    pub fn run_unread(&self, role: &[&str]) -> (bool, String) {
+        let mut command = self.command();
+        command.args(role).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("the binary ends");
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    }
+
     /// The binary with the settings of the stores alone.
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_backoffice"));
