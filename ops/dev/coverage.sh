@@ -33,7 +33,7 @@ cargo llvm-cov --version >/dev/null 2>&1 ||
 find_llvm_tools
 say 'building the tests with counters'
 # shellcheck disable=SC1090 # the variables under which everything is built with counters
-source <(cargo llvm-cov show-env --export-prefix)
+source <(cargo llvm-cov show-env --sh)
 cargo llvm-cov clean --workspace
 build_tests
 start_private_stack
