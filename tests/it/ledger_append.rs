@@ -373,6 +373,35 @@ async fn an_erased_persons_fields_are_absent_and_every_hash_still_holds() {
 }
 
 #[tokio::test]
+async fn a_key_that_could_not_be_stored_seals_nothing() {
+    let database = TestDatabase::create().await;
+    let TestLedger { ledger, .. } = &TestLedger::start(database.pools());
+    let (tenant, stream) = (tenant(1), stream("a1"));
+    let event = acknowledged("a1", Some("Guest Amina called"));
+    let comment = || append(&tenant, vec![write(&stream, 0, std::slice::from_ref(&event))]);
+    let mut superuser = database.superuser().await;
+    // The key is written, and its transaction fails at the commit.
+    sqlx::raw_sql(
+        "create function fail() returns trigger language plpgsql \
+         as $$ begin raise exception 'no commit'; end $$; \
+         create constraint trigger no_commit after insert on subject_key \
+         deferrable initially deferred for each row execute function fail()",
+    )
+    .execute(&mut superuser)
+    .await
+    .unwrap();
+    let failed = ledger.append(comment()).await;
+    assert!(matches!(failed, Err(AppendError::Unavailable(_))), "{failed:?}");
+    sqlx::raw_sql("drop trigger no_commit on subject_key").execute(&mut superuser).await.unwrap();
+
+    ledger.append(comment()).await.unwrap();
+
+    let other = TestLedger::start(database.other_pools());
+    let read: Acknowledgments = other.ledger.read_stream(&tenant, &stream).await.unwrap();
+    assert_eq!(read[0].event, event);
+}
+
+#[tokio::test]
 async fn a_ciphertext_moved_to_another_event_is_an_error_and_not_an_absence() {
     let database = TestDatabase::create().await;
     let TestLedger { ledger, .. } = &TestLedger::start(database.pools());
