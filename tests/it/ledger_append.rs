@@ -532,6 +532,63 @@ async fn a_lost_answer_does_not_turn_a_conflict_into_a_success() {
     assert!(matches!(refused, Err(AppendError::Conflict { actual_version: 1, .. })));
 }
 
+#[tokio::test]
+async fn a_batch_whose_answer_was_lost_is_found_also_by_those_who_try_its_commands_alone() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::start(database.address()).await;
+    // One batch at a time, and a pause before the second try that is long enough for this test.
+    let settings = Settings {
+        batches_in_flight_max: 1,
+        backoff_max: Duration::from_secs(16),
+        ..Settings::default()
+    };
+    let test = TestLedger::start_with(database.pools_through(proxy.address, 1), settings);
+    let (ledger, tenant) = (&test.ledger, tenant(1));
+    let mut holder = database.superuser().await;
+    let held = hold_the_head(&mut holder).await;
+    let mut superuser = database.superuser().await;
+
+    let other = self::tenant(2);
+    let first = ledger.append(acknowledgment(&other, "first"));
+    let both = async {
+        an_append_waits(&mut superuser).await;
+        proxy.lose_the_answer_to(tenant.as_str().as_bytes());
+        let meanwhile = async {
+            tokio::task::yield_now().await;
+            held.commit().await.unwrap();
+            wait::until("all is committed", async || database.count("event").await == 3).await;
+            // From now on every try is refused for good.
+            sqlx::raw_sql("revoke execute on function append_batch from backoffice_append")
+                .execute(&mut superuser)
+                .await
+                .unwrap();
+        };
+        tokio::join!(
+            ledger.append(acknowledgment(&tenant, "a1")),
+            ledger.append(acknowledgment(&tenant, "a2")),
+            meanwhile
+        )
+    };
+    let (first, (one, two, ())) = tokio::join!(first, both);
+
+    assert!(proxy.has_lost());
+    assert_eq!(first.unwrap().position, 1);
+    assert_eq!([one.unwrap().position, two.unwrap().position], [2, 3]);
+}
+
+#[tokio::test]
+async fn what_could_not_be_sent_is_unavailable_and_in_no_doubt() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::start(database.address()).await;
+    proxy.cut();
+    let settings = Settings { attempts_max: 2, ..Settings::default() };
+    let test = TestLedger::start_with(database.pools_through(proxy.address, 1), settings);
+
+    let refused = test.ledger.append(acknowledgment(&tenant(1), "a1")).await;
+
+    assert!(matches!(refused, Err(AppendError::Unavailable(_))), "{refused:?}");
+}
+
 /// The smallest aggregate that has a rule: an alert is acknowledged once.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Acknowledgment {
@@ -633,6 +690,20 @@ async fn hold_the_head(connection: &mut PgConnection) -> sqlx::Transaction<'_, s
         .await
         .unwrap();
     transaction
+}
+
+async fn an_append_waits(connection: &mut PgConnection) {
+    wait::until("an append waits for the head", async || {
+        sqlx::query_scalar::<_, bool>(
+            "select exists (select from pg_stat_activity \
+             where datname = current_database() and usename = $1 and wait_event_type = 'Lock')",
+        )
+        .bind(Role::Append.name())
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap()
+    })
+    .await;
 }
 
 /// Waits until an append waits for the head, then ends its backend.
