@@ -31,7 +31,8 @@ pub struct Foundation {
     pub stores: Stores,
     /// `SECRETS_DIR`, required: see `secrets.rs` for its files.
     pub secrets_dir: PathBuf,
-    /// `INSTANCE`: names this process in leases, events and logs. Default: `backoffice-<pid>`.
+    /// `INSTANCE`: names this process in leases, events and logs; no other process may have the
+    /// same. Default: `backoffice-<ULID>`, a new one each start.
     pub instance: String,
 }
 
@@ -273,6 +274,12 @@ mod tests {
         let rates = [limits.per_tenant, limits.per_tenant_burst];
         assert_eq!(rates.map(NonZeroU32::get), [1000, 1000]);
         assert_eq!(limits.flags_interval, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn processes_that_nobody_names_have_names_of_their_own() {
+        let instance = || Config::from_variables(complete()).unwrap().foundation.instance;
+        assert_ne!(instance(), instance());
     }
 
     #[test]

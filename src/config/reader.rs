@@ -6,6 +6,7 @@ use std::{
 };
 
 use secrecy::SecretString;
+use ulid::Ulid;
 use url::Url;
 
 use super::{ConfigError, Foundation, Limits, SchedulerAccount, Server, Stores, Tokens, Upstreams};
@@ -54,7 +55,8 @@ impl Reader {
     pub(super) fn foundation(&mut self) -> Option<Foundation> {
         let stores = self.stores();
         let secrets_dir = self.required("SECRETS_DIR");
-        let instance = self.or("INSTANCE", format!("backoffice-{}", std::process::id()));
+        // Not the process's number: in containers that is the same everywhere.
+        let instance = self.or("INSTANCE", format!("backoffice-{}", Ulid::generate()));
         Some(Foundation { stores: stores?, secrets_dir: secrets_dir?, instance })
     }
 
