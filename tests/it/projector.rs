@@ -15,6 +15,7 @@ use backoffice::{
 use events::TenantId;
 use futures::{StreamExt, future::join_all};
 use projections::{AlertInbox, Channel, Log, alert_inbox::Alert};
+use sqlx::Connection;
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -156,6 +157,58 @@ async fn readers_at_once_on_two_instances_all_have_the_view() {
     .await;
 
     assert!(found.iter().all(|alerts| alerts.len() == 2));
+}
+
+#[tokio::test]
+async fn readers_who_gave_up_leave_no_queue_of_builds_behind() {
+    let (bench, tenant) = (Bench::start().await, tenant());
+    let tracker = TaskTracker::new();
+    let patience = Duration::from_millis(50);
+    let builder = Builder::new(bench.stores.clone(), tracker.clone(), patience);
+    // No build gets on while nobody can read the logs.
+    let mut superuser = bench.database.superuser().await;
+    let mut held = superuser.begin().await.unwrap();
+    sqlx::raw_sql("lock table event, inbox_event in access exclusive mode")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+
+    for number in 0..12 {
+        let property = property(&format!("p{number}"));
+        let refused = builder.ensure_view::<AlertInbox>(&tenant, &property).await;
+        assert!(matches!(refused, Err(BuildError::NotYet)));
+    }
+    let left = tracker.len();
+    held.rollback().await.unwrap();
+    tracker.close();
+    timeout(Duration::from_secs(20), tracker.wait()).await.unwrap();
+
+    assert!((1..=4).contains(&left), "{left} builds");
+}
+
+#[tokio::test]
+async fn a_build_that_an_eviction_cost_its_place_starts_over() {
+    let (bench, tenant) = (Bench::start().await, tenant());
+    bench.raise(&tenant, &["a1"]).await;
+    bench.view(&tenant).await;
+    // A standing view that is said to be further keeps the build waiting beside it.
+    let view = View::<AlertInbox>::of(&bench.stores.cache, &tenant, &property("p1"));
+    let standing = view.key().as_str();
+    bench.cache.command(&["HSET", standing, "@inbox", "1000"]).await;
+    let evicting = wait::until("a build is under way", async || {
+        let keys = bench.cache.keys().await;
+        let is_build = |key: &&String| key.contains(":view-build:") && !key.ends_with(":p1");
+        let Some(build) = keys.iter().find(is_build) else { return false };
+        bench.cache.command(&["DEL", build, standing]).await;
+        true
+    });
+
+    let property = property("p1");
+    let building = rebuild::view::<AlertInbox>(&bench.stores, &tenant, &property, |_| ());
+    let (built, ()) = tokio::join!(building, evicting);
+
+    assert_eq!(built.unwrap(), Built::Done { rows: 1 });
+    assert_eq!(bench.stored(&tenant).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
