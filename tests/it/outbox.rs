@@ -26,6 +26,9 @@ use crate::support::{
     wait,
 };
 
+/// Of every event that these tests record.
+const METADATA: &str = r#"{"producerInstance":"it","samplingPerMille":1000}"#;
+
 #[tokio::test]
 async fn every_committed_event_is_published_once_in_the_order_of_its_key() {
     let (database, broker) = (TestDatabase::create().await, TestBroker::with_topology().await);
@@ -218,6 +221,30 @@ async fn an_event_that_cannot_be_published_is_given_up_in_activity_and_kept_wait
     assert_eq!(declared["payload"]["eventId"], given_up.as_str());
     assert_eq!(declared["payload"]["topic"], Ledger::Activity.topic());
     relay.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_follows_an_event_that_cannot_be_published_never_overtakes_it() {
+    let (database, broker) = (TestDatabase::create().await, TestBroker::start().await);
+    let tenant = tenant();
+    // No topic: all of it is parked, and it is more than one retry takes.
+    let recorded = record(&database, &tenant, Ledger::LockAudit, 150).await;
+    spoil(&database, &[&recorded[120]]).await;
+    let first = Running::start(relay(&database, &broker.pubsub, settings("a")));
+    wait::until("the cursor passes", async || cursor(&database).await.position == 150).await;
+    first.stop().await.unwrap();
+    // Nobody relays while the topic comes into being, so that the listener hears everything.
+    let mut locks = broker.listen(&Ledger::LockAudit.topic()).await;
+    let next = Running::start(relay(&database, &broker.connect().await, settings("b")));
+    wait::until("the rest waits behind the spoilt event", async || {
+        parked(&database).await == [("lock-audit".to_owned(), 121)]
+    })
+    .await;
+
+    set_metadata(&database, &[&recorded[120]], METADATA).await;
+
+    assert_eq!(ids(&locks.next(150).await), recorded);
+    next.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -414,7 +441,7 @@ async fn record_on(
             replace(u.event_id, 'evt_', 'bos_'), 1, u.event_id,
             'melmastoon.bff.backoffice.session.force_logged_out.v1', 1,
             convert_to('{"at":"2026-11-21T10:00:00Z","weight":1.50,"z":{"b":1,"a":2}}', 'UTF8'),
-            convert_to('{"producerInstance":"it","samplingPerMille":1000}', 'UTF8'),
+            convert_to($5, 'UTF8'),
             now(), clock_timestamp(), sha256(convert_to(u.event_id, 'UTF8'))
         from head, log, unnest($1) with ordinality as u (event_id, nth)
         "#,
@@ -423,6 +450,7 @@ async fn record_on(
     .bind(tenant.as_str())
     .bind(ledger.name())
     .bind(if month { "YYYY-MM" } else { "YYYY" })
+    .bind(METADATA)
     .execute(db)
     .await
     .unwrap();
@@ -431,11 +459,16 @@ async fn record_on(
 
 /// Makes stored events such that no envelope can be made of them.
 async fn spoil(database: &TestDatabase, ids: &[&EventId]) {
+    set_metadata(database, ids, "spoilt").await;
+}
+
+async fn set_metadata(database: &TestDatabase, ids: &[&EventId], metadata: &str) {
     let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
     let mut superuser = database.superuser().await;
     sqlx::raw_sql("set session_replication_role = replica").execute(&mut superuser).await.unwrap();
-    sqlx::query("update event set metadata = 'spoilt' where event_id = any ($1)")
+    sqlx::query("update event set metadata = $2 where event_id = any ($1)")
         .bind(ids)
+        .bind(metadata.as_bytes())
         .execute(&mut superuser)
         .await
         .unwrap();
