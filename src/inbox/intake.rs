@@ -93,6 +93,15 @@ impl Intake {
         self.head.subscribe()
     }
 
+    /// One intake a topic, so that a subscription that cannot be read stops no other.
+    pub fn by_topic(&self) -> Vec<Self> {
+        let of_topic = |topic: &String| {
+            let settings = Settings { topics: vec![topic.clone()], ..self.settings.clone() };
+            Self { settings, ..self.clone() }
+        };
+        self.settings.topics.iter().map(of_topic).collect()
+    }
+
     /// Takes in until `shutdown`. Any number of instances may run: Pub/Sub spreads the keys over
     /// them.
     ///

@@ -4,6 +4,7 @@ use std::{
 };
 
 use backoffice::{
+    app::supervise::supervise,
     clock::{Clock, SystemClock},
     database::Role,
     inbox::{
@@ -19,7 +20,7 @@ use events::TenantId;
 use futures::FutureExt;
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use ulid::Ulid;
 
 use crate::support::{broker::TestBroker, database::TestDatabase, wait};
@@ -235,6 +236,36 @@ async fn an_intake_without_its_database_acknowledges_nothing() {
     let mended = Running::start(intake(&database, &broker));
     mended.intake.head().wait_for(|head| *head == 1).await.unwrap();
     mended.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_topic_that_cannot_be_read_stops_no_other() {
+    let (database, broker) = (TestDatabase::create().await, TestBroker::start().await);
+    // None of the other topics has a subscription.
+    let subscription = subscription_of(NOTIFICATIONS);
+    broker.pubsub.ensure_topic(NOTIFICATIONS).await.unwrap();
+    broker.pubsub.ensure_subscription(NOTIFICATIONS, &subscription, None).await.unwrap();
+    let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let intake = intake(&database, &broker);
+    for of_topic in intake.by_topic() {
+        supervise("intake", &tracker, &shutdown, move |shutdown| {
+            let of_topic = of_topic.clone();
+            async move { of_topic.run(&shutdown).await }
+        });
+    }
+    let (tenant, mut head) = (tenant(), intake.head());
+
+    for event in 1..=20 {
+        broker.publish(NOTIFICATIONS, "k", resolved(&tenant, &format!("e{event}"))).await;
+        timeout(Duration::from_secs(5), head.wait_for(|head| *head == event))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    shutdown.cancel();
+    tracker.close();
+    timeout(Duration::from_secs(20), tracker.wait()).await.unwrap();
 }
 
 #[tokio::test]
