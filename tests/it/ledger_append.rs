@@ -589,6 +589,37 @@ async fn what_could_not_be_sent_is_unavailable_and_in_no_doubt() {
     assert!(matches!(refused, Err(AppendError::Unavailable(_))), "{refused:?}");
 }
 
+#[tokio::test]
+async fn a_request_that_leaves_a_silent_server_takes_no_place_in_the_pool_with_it() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::start(database.address()).await;
+    let (pools, tenant) = (database.pools_through(proxy.address, 1), tenant(1));
+    proxy.hold_the_answer_to(tenant.as_str().as_bytes());
+
+    tokio::select! {
+        _ = pools.begin(&tenant) => panic!("the answer is held back"),
+        () = wait::until("the question is asked", async || proxy.has_lost()) => (),
+    }
+
+    wait::until("there is a place", async || pools.begin(&tenant).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_a_silent_server_takes_no_place_in_the_pool_with_it() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::start(database.address()).await;
+    let pools = database.pools_through(proxy.address, 1);
+    proxy.hold_the_answer_to(b"leaf_hash");
+
+    tokio::select! {
+        _ = read::tail(pools.project(), 0, 1) => panic!("the answer is held back"),
+        () = wait::until("the question is asked", async || proxy.has_lost()) => (),
+    }
+
+    let read = async || read::tail(pools.project(), 0, 1).await.is_ok();
+    wait::until("there is a place", read).await;
+}
+
 /// The smallest aggregate that has a rule: an alert is acknowledged once.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Acknowledgment {

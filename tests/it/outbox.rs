@@ -15,7 +15,7 @@ use events::{EventId, Ledger, TenantId};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
@@ -23,6 +23,7 @@ use crate::support::{
     broker::{Heard, TestBroker},
     database::TestDatabase,
     ledger::TestLedger,
+    proxy::Proxy,
     wait,
 };
 
@@ -263,6 +264,22 @@ async fn a_silent_broker_parks_nothing_and_moves_nothing() {
     assert!(matches!(ended, Err(RelayError::Unavailable(_))), "{ended:?}");
     assert_eq!(cursor(&database).await.position, 0);
     assert!(parked(&database).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_relay_whose_database_falls_silent_ends_so_that_it_can_be_started_again() {
+    let (database, broker) = (TestDatabase::create().await, TestBroker::start().await);
+    let proxy = Proxy::start(database.address()).await;
+    let pools = database.pools_through(proxy.address, 1);
+    let ledger = TestLedger::start(database.other_pools()).ledger;
+    let (pubsub, clock) = (broker.pubsub.clone(), Arc::new(SystemClock));
+    let relay = Relay::new(ledger, &pools, pubsub, settings("a"), clock);
+    proxy.hold_the_answer_to(b"relay_cursor");
+
+    let ended = timeout(Duration::from_secs(20), Running::start(relay).ended()).await;
+
+    let ended = ended.expect("it ends");
+    assert!(matches!(ended, Err(RelayError::Timeout)), "{ended:?}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::{
 use backoffice::{
     live::{CursorKeys, Hub, LiveItem, Subscriber, Subscription},
     projector::{
-        self, Advance, BuildError, Builder, Lane, Settings, Stores,
+        self, Advance, BuildError, Builder, Lane, ProjectorError, Settings, Stores,
         rebuild::{self, Built},
     },
     views::{Building, View, view},
@@ -28,6 +28,7 @@ use tokio_util::{
 use crate::support::{
     database::TestDatabase,
     facts::{at, commit_acknowledged, commit_raised, property, tenant},
+    proxy::Proxy,
     redis::RedisServer,
     wait,
 };
@@ -251,6 +252,24 @@ async fn an_instance_that_lost_its_lease_moves_no_cursor() {
     assert_eq!(bench.folded(Log::Inbox).await, 0);
     assert_eq!(successor.advance().await.unwrap(), Advance::Folded(1));
     assert_eq!(bench.folded(Log::Inbox).await, 1);
+}
+
+#[tokio::test]
+async fn a_lane_whose_database_falls_silent_ends_so_that_it_can_be_started_again() {
+    let bench = Bench::start().await;
+    let proxy = Proxy::start(bench.database.address()).await;
+    let pools = bench.database.pools_through(proxy.address, 1);
+    let stores = Stores { pools, ..bench.stores.clone() };
+    let settings = Settings { lease: Duration::from_millis(500), ..Bench::settings() };
+    let (_, ledger) = watch::channel(0);
+    let (_, inbox) = watch::channel(0);
+    proxy.hold_the_answer_to(b"projector_cursor");
+
+    let shutdown = CancellationToken::new();
+    let running = projector::run(&stores, &settings, [ledger, inbox], &shutdown);
+    let ended = timeout(Duration::from_secs(20), running).await.expect("it ends");
+
+    assert!(matches!(ended, Err(ProjectorError::Timeout)), "{ended:?}");
 }
 
 #[tokio::test]
