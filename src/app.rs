@@ -151,7 +151,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let router = http::routes::router(started.app.clone(), readiness);
     let router = http::cors::wrap(router, &config.server.cors_origins)?;
     let settings = http::server::Settings {
-        connections_max: config.server.connections_max,
+        connections_max: config.server.connections_max.get(),
         connections_per_address_max: Some(config.server.connections_per_address_max)
             .filter(|most| 0 < *most),
         drain_timeout: config.server.drain,

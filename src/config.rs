@@ -3,7 +3,13 @@
 
 mod reader;
 
-use std::{collections::HashMap, net::SocketAddr, num::NonZeroU32, path::PathBuf, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use url::Url;
@@ -31,7 +37,8 @@ pub struct Foundation {
     pub stores: Stores,
     /// `SECRETS_DIR`, required: see `secrets.rs` for its files.
     pub secrets_dir: PathBuf,
-    /// `INSTANCE`: names this process in leases, events and logs. Default: `backoffice-<pid>`.
+    /// `INSTANCE`: names this process in leases, events and logs; no other process may have the
+    /// same. Default: `backoffice-<ULID>`, a new one each start.
     pub instance: String,
 }
 
@@ -47,7 +54,7 @@ pub struct Server {
     /// comma-separated, such as `app://backoffice`.
     pub cors_origins: Vec<String>,
     /// `CONNECTIONS_MAX`, default 4096 (12000 for an instance that serves live streams).
-    pub connections_max: usize,
+    pub connections_max: NonZeroUsize,
     /// `CONNECTIONS_PER_ADDRESS_MAX`, default 100; 0 is no cap, for instances behind a load
     /// balancer.
     pub connections_per_address_max: usize,
@@ -62,7 +69,7 @@ pub struct Stores {
     /// `DATABASE_OWNER_URL`: needed by `migrate` only.
     pub database_owner_url: Option<SecretString>,
     /// `DATABASE_POOL_MAX`, connections a role, default 8.
-    pub database_pool_max: u32,
+    pub database_pool_max: NonZeroU32,
     /// `REDIS_SESSION_URL`, required: sessions, replay, live streams; must not evict.
     pub redis_session_url: SecretString,
     /// `REDIS_CACHE_URL`, required: views.
@@ -230,6 +237,8 @@ mod tests {
     fn every_mistake_is_reported_at_once() {
         let error = Config::from_variables(variables(&[
             ("BACKOFFICE_LISTEN", "here"),
+            ("CONNECTIONS_MAX", "0"),
+            ("DATABASE_POOL_MAX", "0"),
             ("DPOP_MAX_AGE", "1h"),
             ("DPOP_ALGORITHMS", "none"),
             ("DPOP_NONCE", "maybe"),
@@ -244,6 +253,8 @@ mod tests {
         for name in [
             "BACKOFFICE_CORS_ORIGINS",
             "BACKOFFICE_LISTEN",
+            "CONNECTIONS_MAX",
+            "DATABASE_POOL_MAX",
             "DPOP_BEARER",
             "DATABASE_URL",
             "DPOP_ALGORITHMS",
@@ -273,6 +284,12 @@ mod tests {
         let rates = [limits.per_tenant, limits.per_tenant_burst];
         assert_eq!(rates.map(NonZeroU32::get), [1000, 1000]);
         assert_eq!(limits.flags_interval, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn processes_that_nobody_names_have_names_of_their_own() {
+        let instance = || Config::from_variables(complete()).unwrap().foundation.instance;
+        assert_ne!(instance(), instance());
     }
 
     #[test]

@@ -87,6 +87,8 @@ pub enum ProjectorError {
     /// for.
     #[error("position {expected} of the ledger is missing, {found} comes next")]
     Gap { expected: i64, found: i64 },
+    #[error("a store did not answer in time")]
+    Timeout,
 }
 
 /// Folds both logs until shutdown, whenever this instance holds their leases. `wake` tells of new

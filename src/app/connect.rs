@@ -120,7 +120,7 @@ pub async fn connect(
 /// Which of these it does not.
 pub async fn postgres(stores: &Stores) -> anyhow::Result<Pools> {
     let mut settings = database::Settings::new(stores.database_url.clone());
-    settings.pool_max = stores.database_pool_max;
+    settings.pool_max = stores.database_pool_max.get();
     let pools = Pools::connect(&settings).context("DATABASE_URL")?;
     let defects = patiently("DATABASE_URL", || pools.isolation_defects())
         .await

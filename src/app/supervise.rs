@@ -1,8 +1,10 @@
-//! Keeps workers running: one that fails is started again, later each time, until shutdown.
+//! Keeps workers running: one that fails or panics is started again, later each time, until
+//! shutdown.
 
-use std::{fmt::Display, time::Duration};
+use std::{fmt::Display, panic::AssertUnwindSafe, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use futures::FutureExt;
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -27,7 +29,13 @@ pub fn supervise<F, Work, E>(
         let mut delays = delays();
         while !shutdown.is_cancelled() {
             let started = Instant::now();
-            let Err(error) = work(shutdown.clone()).await else { return };
+            // What a worker knows is in the stores: the next start goes on from there.
+            let error = match AssertUnwindSafe(work(shutdown.clone())).catch_unwind().await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                // The panic hook has logged where; the payload may hold anything.
+                Err(_payload) => "it panicked".to_owned(),
+            };
             if STEADY_AFTER < started.elapsed() {
                 delays = self::delays();
             }
@@ -35,7 +43,7 @@ pub fn supervise<F, Work, E>(
             metrics::counter!("bff_backoffice_worker_restarts_total", "worker" => name)
                 .increment(1);
             let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-            tracing::error!(worker = name, error = %error, delay_ms, "a worker failed");
+            tracing::error!(worker = name, error, delay_ms, "a worker failed");
             tokio::select! {
                 () = shutdown.cancelled() => (),
                 () = tokio::time::sleep(delay) => (),
@@ -78,6 +86,25 @@ mod tests {
         tracker.wait().await;
 
         assert_eq!(starts.load(Ordering::SeqCst), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_panics_is_started_again() {
+        let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let starts = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&starts);
+
+        supervise("test", &tracker, &shutdown, move |_| {
+            let start = counter.fetch_add(1, Ordering::SeqCst);
+            async move {
+                assert_ne!(start, 0, "the first start breaks");
+                Ok::<(), &str>(())
+            }
+        });
+        tracker.close();
+        tracker.wait().await;
+
+        assert_eq!(starts.load(Ordering::SeqCst), 2);
     }
 
     #[tokio::test]

@@ -72,10 +72,12 @@ pub fn start(
         app.clock().clone(),
     );
     let wake = [app.commands().ledger.head(), intake.head()];
-    supervise("intake", tracker, shutdown, move |shutdown| {
-        let intake = intake.clone();
-        async move { intake.run(&shutdown).await }
-    });
+    for intake in intake.by_topic() {
+        supervise("intake", tracker, shutdown, move |shutdown| {
+            let intake = intake.clone();
+            async move { intake.run(&shutdown).await }
+        });
+    }
 
     let settings = projector::Settings {
         instance: config.foundation.instance.clone(),

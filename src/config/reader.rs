@@ -1,11 +1,16 @@
 //! Reads the settings variable by variable and remembers every mistake.
 
 use std::{
-    fmt::Display, net::SocketAddr, num::NonZeroU32, ops::RangeInclusive, str::FromStr,
+    fmt::Display,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    ops::RangeInclusive,
+    str::FromStr,
     time::Duration,
 };
 
 use secrecy::SecretString;
+use ulid::Ulid;
 use url::Url;
 
 use super::{ConfigError, Foundation, Limits, SchedulerAccount, Server, Stores, Tokens, Upstreams};
@@ -14,6 +19,8 @@ use crate::access::dpop::Algorithms;
 pub(super) const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
 /// Where Google's keys are.
 const GOOGLE_KEYS: &str = "https://www.googleapis.com/oauth2/v3/certs";
+const CONNECTIONS_DEFAULT: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not zero");
+const POOL_DEFAULT: NonZeroU32 = NonZeroU32::new(8).expect("it is not zero");
 const REDIS: [&str; 3] = ["redis", "rediss", "redis+unix"];
 
 /// Reads variables one by one and remembers what is wrong with each.
@@ -37,7 +44,7 @@ impl Reader {
             self.or("BACKOFFICE_ADMIN_LISTEN", SocketAddr::from(([127, 0, 0, 1], 9083)));
         let public_bases = self.urls("BACKOFFICE_PUBLIC_BASES");
         let cors_origins = self.origins("BACKOFFICE_CORS_ORIGINS");
-        let connections_max = self.or("CONNECTIONS_MAX", 4096);
+        let connections_max = self.or("CONNECTIONS_MAX", CONNECTIONS_DEFAULT);
         let connections_per_address_max = self.or("CONNECTIONS_PER_ADDRESS_MAX", 100);
         let drain = self.duration("BACKOFFICE_DRAIN", seconds(8), seconds(1)..=seconds(60));
         Some(Server {
@@ -54,14 +61,15 @@ impl Reader {
     pub(super) fn foundation(&mut self) -> Option<Foundation> {
         let stores = self.stores();
         let secrets_dir = self.required("SECRETS_DIR");
-        let instance = self.or("INSTANCE", format!("backoffice-{}", std::process::id()));
+        // Not the process's number: in containers that is the same everywhere.
+        let instance = self.or("INSTANCE", format!("backoffice-{}", Ulid::generate()));
         Some(Foundation { stores: stores?, secrets_dir: secrets_dir?, instance })
     }
 
     fn stores(&mut self) -> Option<Stores> {
         let database_url = self.store_url("DATABASE_URL", &POSTGRES);
         let database_owner_url = self.optional::<String>("DATABASE_OWNER_URL");
-        let database_pool_max = self.or("DATABASE_POOL_MAX", 8);
+        let database_pool_max = self.or("DATABASE_POOL_MAX", POOL_DEFAULT);
         let redis_session_url = self.store_url("REDIS_SESSION_URL", &REDIS);
         let redis_cache_url = self.store_url("REDIS_CACHE_URL", &REDIS);
         let pubsub_project = self.required("PUBSUB_PROJECT");

@@ -15,15 +15,15 @@ use axum::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, header::InvalidHeaderValue};
 
 /// What pages may send.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, POST");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT");
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, DPoP, Content-Type, Accept-Language, X-Idempotency-Key, Idempotency-Key, \
-     Last-Event-ID, X-Device-Id, X-Property-Id, X-App-Version, X-App-Platform, X-Network-Mode, \
-     X-Mfa-Attestation, X-Min-Position, X-Request-Id, traceparent",
+     If-Match, Last-Event-ID, X-Device-Id, X-Property-Id, X-App-Version, X-App-Platform, \
+     X-Network-Mode, X-Mfa-Attestation, X-Min-Position, X-Request-Id, traceparent",
 );
 /// What pages may read of an answer, beside its body.
 const ANSWER_HEADERS: HeaderValue = HeaderValue::from_static(
-    "DPoP-Nonce, WWW-Authenticate, Retry-After, Content-Language, X-Request-Id, traceparent, \
+    "DPoP-Nonce, WWW-Authenticate, Retry-After, Content-Language, ETag, X-Request-Id, traceparent, \
      X-Ledger-Position, X-Cache, Idempotency-Replayed, RateLimit, RateLimit-Policy, Sunset, \
      Deprecation",
 );
@@ -125,6 +125,25 @@ mod tests {
         assert!(exposed.contains(&"DPoP-Nonce") && exposed.contains(&"WWW-Authenticate"));
         assert!(!headers.contains_key("access-control-allow-credentials"));
         assert_eq!(headers["vary"], "Origin");
+    }
+
+    #[tokio::test]
+    async fn a_page_of_the_desktop_may_change_what_it_has_read() {
+        let wish = [
+            ("origin", DESKTOP),
+            ("access-control-request-method", "PUT"),
+            ("access-control-request-headers", "if-match"),
+        ];
+        let (_, headers) = ask("OPTIONS", &wish).await;
+        let names = |list: &str| -> Vec<String> {
+            headers[list].to_str().unwrap().split(", ").map(str::to_owned).collect()
+        };
+        assert_eq!(names("access-control-allow-methods"), ["GET", "POST", "PUT"]);
+        assert!(names("access-control-allow-headers").contains(&"If-Match".to_owned()));
+
+        let (_, headers) = ask("GET", &[("origin", DESKTOP)]).await;
+        let exposed = headers["access-control-expose-headers"].to_str().unwrap();
+        assert!(exposed.split(", ").any(|name| name == "ETag"), "{exposed}");
     }
 
     #[tokio::test]

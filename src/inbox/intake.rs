@@ -93,6 +93,15 @@ impl Intake {
         self.head.subscribe()
     }
 
+    /// One intake a topic, so that a subscription that cannot be read stops no other.
+    pub fn by_topic(&self) -> Vec<Self> {
+        let of_topic = |topic: &String| {
+            let settings = Settings { topics: vec![topic.clone()], ..self.settings.clone() };
+            Self { settings, ..self.clone() }
+        };
+        self.settings.topics.iter().map(of_topic).collect()
+    }
+
     /// Takes in until `shutdown`. Any number of instances may run: Pub/Sub spreads the keys over
     /// them.
     ///
@@ -139,11 +148,7 @@ impl Intake {
     /// # Errors
     /// [`IntakeError::Database`] or [`IntakeError::Timeout`]; the transaction is rolled back.
     pub async fn store(&self, topic: &str, batch: &[Delivery]) -> Result<Taken, IntakeError> {
-        let sorted = Sorted::of(topic, batch);
-        let stored = timeout(self.settings.store_timeout, self.write(&sorted))
-            .await
-            .map_err(|_| IntakeError::Timeout)?;
-        let taken = match stored {
+        let taken = match self.write_in_time(&Sorted::of(topic, batch)).await? {
             Ok(taken) => taken,
             Err(error) if is_refused_value(&error) => self.store_one_by_one(topic, batch).await?,
             Err(error) => return Err(error.into()),
@@ -172,6 +177,11 @@ impl Intake {
             }
         }
         Ok(Some(batch))
+    }
+
+    async fn write_in_time(&self, sorted: &Sorted) -> Result<sqlx::Result<Taken>, IntakeError> {
+        let written = timeout(self.settings.store_timeout, self.write(sorted)).await;
+        written.map_err(|_| IntakeError::Timeout)
     }
 
     async fn write(&self, sorted: &Sorted) -> sqlx::Result<Taken> {
@@ -212,11 +222,11 @@ impl Intake {
         let mut all = Taken::default();
         for delivery in batch {
             let alone = std::slice::from_ref(delivery);
-            let taken = match self.write(&Sorted::of(topic, alone)).await {
+            let taken = match self.write_in_time(&Sorted::of(topic, alone)).await? {
                 Err(error) if is_refused_value(&error) => {
                     let letter = letter_of(topic, delivery, "the database refuses a value");
                     let dead_letters = vec![letter];
-                    self.write(&Sorted { dead_letters, ..Sorted::default() }).await?
+                    self.write_in_time(&Sorted { dead_letters, ..Sorted::default() }).await??
                 }
                 written => written?,
             };
@@ -249,10 +259,11 @@ impl Taken {
     }
 }
 
-/// Classes 22 (data) and 23 (constraint): the value is at fault and would be refused again.
+/// Classes 22 (data), 23 (constraint) and 54 (longer than an index takes): the value is at fault
+/// and would be refused again.
 fn is_refused_value(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code)
-        .is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+        .is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
 }

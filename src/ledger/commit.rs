@@ -30,6 +30,14 @@ enum Failure {
     Lasting,
 }
 
+/// With what a batch is seen through.
+#[derive(Clone, Copy)]
+struct Means<'a> {
+    pool: &'a PgPool,
+    settings: &'a Settings,
+    head: &'a watch::Sender<i64>,
+}
+
 /// Records the batch and answers each of its commands, whatever happens.
 pub(super) async fn run(
     pool: &PgPool,
@@ -37,12 +45,17 @@ pub(super) async fn run(
     head: &watch::Sender<i64>,
     batch: Vec<Command>,
 ) {
-    let mut in_doubt = false;
-    match record(pool, settings, &batch, &mut in_doubt).await {
-        Ok(outcomes) => answer_all(pool, head, batch, outcomes, in_doubt).await,
+    see_through(Means { pool, settings, head }, batch, false).await;
+}
+
+/// `in_doubt` says that an earlier try, of this batch or of a larger one with it, may have been
+/// committed.
+async fn see_through(means: Means<'_>, batch: Vec<Command>, mut in_doubt: bool) {
+    match record(means, &batch, &mut in_doubt).await {
+        Ok(outcomes) => answer_all(means, batch, outcomes, in_doubt).await,
         Err((Failure::Lasting, error)) if batch.len() == 1 => {
             let outcomes = vec![Err(AppendError::Refused(Arc::new(error)))];
-            answer_all(pool, head, batch, outcomes, in_doubt).await;
+            answer_all(means, batch, outcomes, in_doubt).await;
         }
         Err((Failure::Lasting, error)) => {
             tracing::warn!(
@@ -51,7 +64,7 @@ pub(super) async fn run(
                 "a batch was refused; its commands are tried one by one"
             );
             for command in batch {
-                Box::pin(run(pool, settings, head, vec![command])).await;
+                Box::pin(see_through(means, vec![command], in_doubt)).await;
             }
         }
         Err((Failure::Passing | Failure::InDoubt, error)) => {
@@ -81,18 +94,16 @@ pub(super) async fn run(
 /// Tries until the database has an answer. `in_doubt` tells whether an earlier try may have been
 /// committed.
 async fn record(
-    pool: &PgPool,
-    settings: &Settings,
+    Means { pool, settings, .. }: Means<'_>,
     batch: &[Command],
     in_doubt: &mut bool,
 ) -> Result<Outcomes, (Failure, sqlx::Error)> {
     let mut backoff = settings.backoff_max / 16;
     for attempt in 1.. {
-        let error = match call(pool, settings.call_timeout, batch).await {
+        let (failure, error) = match call(pool, settings.call_timeout, batch).await {
             Ok(outcomes) => return Ok(outcomes),
-            Err(error) => error,
+            Err(failed) => failed,
         };
-        let failure = classify(&error);
         *in_doubt |= failure == Failure::InDoubt;
         if failure == Failure::Lasting || settings.attempts_max <= attempt {
             return Err((failure, error));
@@ -118,24 +129,27 @@ async fn call(
     pool: &PgPool,
     timeout: Duration,
     batch: &[Command],
-) -> Result<Outcomes, sqlx::Error> {
-    let mut connection = pool.acquire().await?;
+) -> Result<Outcomes, (Failure, sqlx::Error)> {
+    // Whatever keeps us from a connection: nothing was sent over it yet.
+    let mut connection = pool.acquire().await.map_err(|error| (Failure::Passing, error))?;
     let commands: Vec<_> = batch.iter().map(|command| &command.prepared).collect();
     let started = tokio::time::Instant::now();
     let called = tokio::time::timeout(timeout, batch::append(&mut connection, &commands)).await;
     metrics::histogram!("bff_backoffice_ledger_commit_duration_seconds")
         .record(started.elapsed().as_secs_f64());
-    let outcomes = called.unwrap_or_else(|_| {
-        Err(sqlx::Error::Io(std::io::Error::new(
-            std::io::ErrorKind::TimedOut,
-            "append_batch did not answer in time",
-        )))
-    });
-    if outcomes.as_ref().is_err_and(|error| classify(error) == Failure::InDoubt) {
-        // Somebody else's answer could still be on it.
-        connection.close_on_drop();
-    }
-    outcomes
+    let outcomes = called.unwrap_or_else(|_| Err(timed_out("append_batch did not answer in time")));
+    outcomes.map_err(|error| {
+        let failure = classify(&error);
+        if failure == Failure::InDoubt {
+            // Somebody else's answer could still be on it.
+            connection.close_on_drop();
+        }
+        (failure, error)
+    })
+}
+
+fn timed_out(what: &'static str) -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, what))
 }
 
 fn classify(error: &sqlx::Error) -> Failure {
@@ -150,24 +164,21 @@ fn classify(error: &sqlx::Error) -> Failure {
             Some(code) if code.starts_with("53") || code == "25006" => Failure::Passing,
             _ => Failure::Lasting,
         },
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Failure::Passing,
-        sqlx::Error::Configuration(_)
-        | sqlx::Error::Encode(_)
-        | sqlx::Error::InvalidArgument(_) => Failure::Lasting,
+        sqlx::Error::Encode(_) | sqlx::Error::InvalidArgument(_) => Failure::Lasting,
         _ => Failure::InDoubt,
     }
 }
 
 async fn answer_all(
-    pool: &PgPool,
-    head: &watch::Sender<i64>,
+    Means { pool, settings, head }: Means<'_>,
     batch: Vec<Command>,
     outcomes: Outcomes,
     in_doubt: bool,
 ) {
     for (command, mut outcome) in batch.into_iter().zip(outcomes) {
         if in_doubt && let Err(refusal) = outcome {
-            outcome = match find(pool, &command).await {
+            let found = tokio::time::timeout(settings.call_timeout, find(pool, &command)).await;
+            outcome = match found.unwrap_or_else(|_| Err(timed_out("the ledger was not read"))) {
                 Ok(Some(receipt)) => Ok(receipt),
                 Ok(None) => Err(refusal),
                 Err(error) => Err(AppendError::OutcomeUnknown(Some(Arc::new(error)))),
@@ -260,10 +271,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_answer_is_a_doubt_and_a_full_pool_is_not() {
+    fn a_lost_answer_is_a_doubt() {
         let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
         assert_eq!(classify(&lost), Failure::InDoubt);
         assert_eq!(classify(&sqlx::Error::WorkerCrashed), Failure::InDoubt);
-        assert_eq!(classify(&sqlx::Error::PoolTimedOut), Failure::Passing);
     }
 }

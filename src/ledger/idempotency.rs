@@ -198,7 +198,7 @@ pub(super) async fn read(
     }))
 }
 
-/// The attempt's number, if the claim was still in progress and its lease over; else `None`.
+/// The attempt's number, if the claim had no answer yet and its lease was over; else `None`.
 pub(super) async fn take_over(
     pools: &Pools,
     claim: &ClaimKey,

@@ -14,6 +14,7 @@ use ulid::Ulid;
 
 pub use self::master_key::{InvalidMasterKey, MasterKey};
 use self::master_key::{key_binding, new_wrapped_key, unwrap};
+use super::pools::Pools;
 
 /// Layout of a ciphertext: this byte, the key's id (16), the nonce (12), the encrypted fields and
 /// their tag (16).
@@ -109,7 +110,7 @@ impl Keyring {
     }
 
     /// The key, if this instance has it unwrapped.
-    pub async fn cached(
+    async fn cached(
         &self,
         tenant_id: &TenantId,
         subject_id: &OperatorId,
@@ -118,7 +119,7 @@ impl Keyring {
     }
 
     /// The person's key; `None` when there is none, or no longer. `connection` is in a transaction
-    /// of the tenant.
+    /// of the tenant, which has made none.
     pub async fn find(
         &self,
         connection: &mut PgConnection,
@@ -128,6 +129,41 @@ impl Keyring {
         if let Some(key) = self.cached(tenant_id, subject_id).await {
             return Ok(Some(key));
         }
+        let key = self.read(connection, tenant_id, subject_id).await?;
+        if let Some(key) = &key {
+            self.keep(tenant_id, subject_id, key).await;
+        }
+        Ok(key)
+    }
+
+    /// The person's key, made and stored now if there is none.
+    pub async fn find_or_create(
+        &self,
+        pools: &Pools,
+        tenant_id: &TenantId,
+        subject_id: &OperatorId,
+    ) -> Result<Arc<SubjectKey>, PersonalError> {
+        if let Some(key) = self.cached(tenant_id, subject_id).await {
+            return Ok(key);
+        }
+        let mut transaction = pools.begin(tenant_id).await?;
+        let key = match self.read(&mut transaction, tenant_id, subject_id).await? {
+            Some(key) => key,
+            None => self.create(&mut transaction, tenant_id, subject_id).await?,
+        };
+        transaction.commit().await?;
+        // Not before: what a key seals that was never stored is lost to everybody.
+        self.keep(tenant_id, subject_id, &key).await;
+        Ok(key)
+    }
+
+    /// The key as `connection` sees it.
+    async fn read(
+        &self,
+        connection: &mut PgConnection,
+        tenant_id: &TenantId,
+        subject_id: &OperatorId,
+    ) -> Result<Option<Arc<SubjectKey>>, PersonalError> {
         let row = sqlx::query!(
             r#"
             select key_id, wrapped_key, master_key_id
@@ -144,22 +180,15 @@ impl Keyring {
         let key_id: Ulid = row.key_id.parse().map_err(|_| PersonalError::Forged)?;
         let master_key = self.master_key.find(&row.master_key_id)?;
         let binding = key_binding(tenant_id, subject_id, key_id, &master_key.id);
-        let key = Arc::new(unwrap(master_key, &binding, key_id, &row.wrapped_key)?);
-        self.unwrapped.insert((tenant_id.clone(), subject_id.clone()), Arc::clone(&key)).await;
-        Ok(Some(key))
+        Ok(Some(Arc::new(unwrap(master_key, &binding, key_id, &row.wrapped_key)?)))
     }
 
-    /// The person's key, made now if there is none. `connection` is in a transaction of the tenant,
-    /// to be committed.
-    pub async fn find_or_create(
+    async fn create(
         &self,
         connection: &mut PgConnection,
         tenant_id: &TenantId,
         subject_id: &OperatorId,
     ) -> Result<Arc<SubjectKey>, PersonalError> {
-        if let Some(key) = self.find(connection, tenant_id, subject_id).await? {
-            return Ok(key);
-        }
         let key_id = Ulid::generate();
         let binding = key_binding(tenant_id, subject_id, key_id, &self.master_key.current().id);
         sqlx::query!(
@@ -178,7 +207,11 @@ impl Keyring {
         .await?;
         // Not what was just made: another instance may have been first, and its key is the one that
         // counts.
-        self.find(connection, tenant_id, subject_id).await?.ok_or(PersonalError::Cipher)
+        self.read(connection, tenant_id, subject_id).await?.ok_or(PersonalError::Cipher)
+    }
+
+    async fn keep(&self, tenant_id: &TenantId, subject_id: &OperatorId, key: &Arc<SubjectKey>) {
+        self.unwrapped.insert((tenant_id.clone(), subject_id.clone()), Arc::clone(key)).await;
     }
 
     pub async fn forget(&self, tenant_id: &TenantId, subject_id: &OperatorId) {

@@ -1,16 +1,26 @@
 //! One connection pool a role, and the only way to a tenant's rows: a transaction that knows its
 //! tenant.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    io::ErrorKind,
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 use events::TenantId;
 use sqlx::{
-    PgConnection, PgPool, Postgres, Transaction,
+    Connection, PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
+use tokio::time::timeout;
 
 use super::lint::{self, Defect};
 use crate::database::{Role, Settings};
+
+/// How long a connection that comes back may take to be ready for the next one. It may have been
+/// left in the middle of a statement, and its server may have fallen silent: without an end to the
+/// wait its place in the pool would be lost for as long as the system keeps the line open.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pools of one instance. Cheap to clone; connections are opened when they are first needed.
 #[derive(Clone, Debug)]
@@ -149,6 +159,16 @@ fn pool_options(settings: &Settings) -> PgPoolOptions {
         // A ping before each use costs a round trip; who uses a dead connection finds out and tries
         // again.
         .test_before_acquire(false)
+        .after_release(|connection, _| {
+            Box::pin(async move { in_time(connection.ping()).await.map(|()| true) })
+        })
+}
+
+async fn in_time<T>(
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let late = |_| sqlx::Error::Io(ErrorKind::TimedOut.into());
+    timeout(RELEASE_TIMEOUT, answer).await.map_err(late)?
 }
 
 /// The pool of requests. A connection that comes back with a tenant still set is closed, not handed
@@ -159,8 +179,8 @@ fn tenant_pool(settings: &Settings, options: PgConnectOptions) -> PgPool {
             Box::pin(async move {
                 let tenant =
                     sqlx::query_scalar!("select current_setting('app.tenant_id', true) as tenant")
-                        .fetch_one(connection)
-                        .await?;
+                        .fetch_one(connection);
+                let tenant = in_time(tenant).await?;
                 let is_clean = tenant.is_none_or(|tenant| tenant.is_empty());
                 if !is_clean {
                     tracing::error!("a database connection came back with its tenant still set");

@@ -10,7 +10,7 @@ use super::{
     append::{Append, AppendError, NewEvent, StreamWrite},
     idempotency::ClaimWrite,
     leaf::{Halves, Leaf, hex_sha256},
-    personal::{Keyring, PersonalError, Place, answer},
+    personal::{Keyring, Place, answer},
     pools::Pools,
 };
 
@@ -187,14 +187,7 @@ async fn seal(
     let (Some(personal), Some(subject_id)) = (&event.personal, &event.subject) else {
         return Ok(None);
     };
-    let key = if let Some(key) = keyring.cached(tenant_id, subject_id).await {
-        key
-    } else {
-        let mut transaction = pools.begin(tenant_id).await.map_err(PersonalError::from)?;
-        let key = keyring.find_or_create(&mut transaction, tenant_id, subject_id).await?;
-        transaction.commit().await.map_err(PersonalError::from)?;
-        key
-    };
+    let key = keyring.find_or_create(pools, tenant_id, subject_id).await?;
     let place = Place { tenant_id, stream, event_id: &event.event_id, subject_id };
     Ok(Some(key.seal(place, &canonical(personal)?)?))
 }

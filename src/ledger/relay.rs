@@ -20,7 +20,10 @@ mod window;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Ledger, pools::Pools};
@@ -126,14 +129,16 @@ impl Relay {
     pub async fn run(&self, shutdown: &CancellationToken) -> Result<(), RelayError> {
         while !shutdown.is_cancelled() {
             let Settings { instance, lease, acquire_interval, .. } = &self.settings;
-            let Some(held) = cursor::acquire(&self.pool, instance, *lease).await? else {
+            let acquired = timeout(*lease, cursor::acquire(&self.pool, instance, *lease)).await;
+            let Some(held) = acquired.map_err(|_| RelayError::Timeout)?? else {
                 tokio::select! {
                     () = shutdown.cancelled() => (),
                     () = sleep(*acquire_interval) => (),
                 }
                 continue;
             };
-            match turn::Turn::begin(self, held).await?.run(shutdown).await {
+            let turn = timeout(*lease, turn::Turn::begin(self, held)).await;
+            match turn.map_err(|_| RelayError::Timeout)??.run(shutdown).await {
                 Err(RelayError::Fenced) => {
                     tracing::info!("another relay has taken the cursor; this one waits");
                 }

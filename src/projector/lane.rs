@@ -6,7 +6,10 @@ use events::{PropertyId, TenantId};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use projections::{AlertInbox, Fact, Log, Projection, SuggestionInbox};
 use redis::aio::MultiplexedConnection;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -21,6 +24,9 @@ use crate::{
 
 /// Views written at one time. They share a connection, so this only saves round trips.
 const VIEWS_AT_ONCE: usize = 16;
+/// A step may take so many times its lease: by then another instance has it, and a store that has
+/// not answered will not.
+const STEP_LEASES_MAX: u32 = 2;
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +64,11 @@ pub(super) async fn run(
     mut wake: watch::Receiver<i64>,
     shutdown: &CancellationToken,
 ) -> Result<(), ProjectorError> {
+    let step_max = lane.settings.lease * STEP_LEASES_MAX;
     while !shutdown.is_cancelled() {
         wake.mark_unchanged();
-        let pause = match lane.advance().await? {
+        let step = timeout(step_max, lane.advance()).await;
+        let pause = match step.map_err(|_| ProjectorError::Timeout)?? {
             Advance::Folded(_) => continue,
             Advance::Idle => lane.settings.poll,
             Advance::Standby => lane.settings.lease / 5,
@@ -72,8 +80,7 @@ pub(super) async fn run(
             Ok(()) = wake.changed() => (),
         }
     }
-    lane.release().await?;
-    Ok(())
+    timeout(step_max, lane.release()).await.map_err(|_| ProjectorError::Timeout)?
 }
 
 impl Lane {

@@ -1,13 +1,14 @@
 //! Builds views from the logs: on the first read after one went missing, or all of them at an
 //! operator's command.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod builder;
+
+use std::collections::BTreeMap;
 
 use events::{PropertyId, TenantId};
 use projections::Log;
-use tokio::{sync::Semaphore, time::Instant};
-use tokio_util::task::TaskTracker;
 
+pub use self::builder::Builder;
 use super::{
     Feed, Stores,
     source::{self, PropertyFacts},
@@ -16,14 +17,10 @@ use crate::views::{Building, SwapOutcome, View, ViewError, view::Checkpoints};
 
 /// Rows read in one go.
 const PAGE_MAX: u32 = 1_000;
-/// Builds of one process at one time.
-const BUILDS_MAX: usize = 4;
 /// How often a build starts over after losing its place to an eviction.
 const ATTEMPTS_MAX: u32 = 3;
 /// How often a build may find that the live lane is further.
 const ROUNDS_MAX: u32 = 100;
-/// How often somebody waits for another's build looks whether it is done.
-const WAIT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A view is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -45,94 +42,6 @@ pub enum Built {
     Done { rows: u64 },
     /// Another builder is at it.
     Elsewhere,
-}
-
-/// Builds views. Cheap to clone.
-#[derive(Clone)]
-pub struct Builder {
-    stores: Stores,
-    tracker: TaskTracker,
-    permits: Arc<Semaphore>,
-    wait_max: Duration,
-}
-
-impl Builder {
-    /// `wait_max` is how long a reader waits for a view that is being built.
-    pub fn new(stores: Stores, tracker: TaskTracker, wait_max: Duration) -> Self {
-        Self { stores, tracker, permits: Arc::new(Semaphore::new(BUILDS_MAX)), wait_max }
-    }
-
-    /// The items of a view, built first if it is missing. Without its Redis tier they are folded
-    /// from the logs for this one reader.
-    ///
-    /// # Errors
-    /// See [`BuildError`]; [`BuildError::NotYet`] after the longest wait, while building goes on.
-    pub async fn ensure_view<P: Feed>(
-        &self,
-        tenant_id: &TenantId,
-        property_id: &PropertyId,
-    ) -> Result<Vec<P::Item>, BuildError> {
-        let give_up_at = Instant::now() + self.wait_max;
-        loop {
-            let view = View::<P>::of(&self.stores.cache, tenant_id, property_id);
-            match view.read(&mut self.stores.cache.shared()).await {
-                Ok(Some(content)) => return Ok(content.items.into_values().collect()),
-                Ok(None) => (),
-                Err(error) => {
-                    tracing::warn!(
-                        error = %error,
-                        "the cache tier is lost: folding for one reader"
-                    );
-                    return self.fold_until::<P>(tenant_id, property_id, give_up_at).await;
-                }
-            }
-            let build = self.spawn::<P>(tenant_id.clone(), property_id.clone());
-            match tokio::time::timeout_at(give_up_at, build).await {
-                Err(_) => return Err(BuildError::NotYet),
-                Ok(Built::Done { .. }) => (),
-                Ok(Built::Elsewhere) => tokio::time::sleep(WAIT_INTERVAL).await,
-            }
-            if give_up_at <= Instant::now() {
-                return Err(BuildError::NotYet);
-            }
-        }
-    }
-
-    /// A build that goes on when its reader leaves: the next one finds the view.
-    async fn spawn<P: Feed>(&self, tenant_id: TenantId, property_id: PropertyId) -> Built {
-        let (stores, permits) = (self.stores.clone(), Arc::clone(&self.permits));
-        let task = self.tracker.spawn(async move {
-            let permit = permits.acquire_owned().await;
-            let built = view::<P>(&stores, &tenant_id, &property_id, |_| ()).await;
-            drop(permit);
-            built
-        });
-        match task.await {
-            Ok(Ok(built)) => built,
-            Ok(Err(error)) => {
-                metrics::counter!("bff_backoffice_view_builds_failed_total").increment(1);
-                tracing::warn!(view = P::NAME, error = %error, "a view could not be built");
-                Built::Elsewhere
-            }
-            Err(_) => Built::Elsewhere,
-        }
-    }
-
-    async fn fold_until<P: Feed>(
-        &self,
-        tenant_id: &TenantId,
-        property_id: &PropertyId,
-        give_up_at: Instant,
-    ) -> Result<Vec<P::Item>, BuildError> {
-        metrics::counter!("bff_backoffice_views_folded_without_redis_total").increment(1);
-        let fold = async {
-            let _permit = self.permits.acquire().await;
-            let mut fold = Fold::<P>::of(tenant_id, property_id);
-            fold.catch_up(&self.stores, None, |_| ()).await?;
-            Ok(fold.items.into_values().collect())
-        };
-        tokio::time::timeout_at(give_up_at, fold).await.map_err(|_| BuildError::NotYet)?
-    }
 }
 
 /// Builds one view and puts it in the place of the standing one, if any. `progress` is told of
@@ -160,7 +69,8 @@ pub async fn view<P: Feed>(
                 metrics::counter!("bff_backoffice_views_built_total").increment(1);
                 return Ok(Built::Done { rows: fold.rows });
             }
-            Ok(false) => (),
+            // The right may be ours still: the next attempt, or somebody else's, takes it anew.
+            Ok(false) => building.abandon(&mut connection).await.map_err(ViewError::from)?,
             Err(error) => {
                 // Others need not wait for the right to lapse. If Redis is what failed, it lapses
                 // by itself.

@@ -100,6 +100,14 @@ impl<P: Projection> View<P> {
         self.read_fields(connection, &[]).await
     }
 
+    /// Whether there is a view to read.
+    ///
+    /// # Errors
+    /// When Redis fails.
+    pub async fn is_there<C: ConnectionLike>(&self, connection: &mut C) -> Result<bool, ViewError> {
+        Ok(self.read_touched(connection, &[]).await?.is_some())
+    }
+
     /// One item of the view; `None` when the view is missing.
     ///
     /// # Errors

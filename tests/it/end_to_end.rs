@@ -1,10 +1,11 @@
 //! The main job, through HTTP and Pub/Sub, with nothing mocked: an alert arrives, is acknowledged
 //! with a device-bound proof, becomes an event, and leaves again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::Connection;
 
 use crate::support::{
     alerts::{acknowledge, calls, effects, events_of, fault, heal, raise, raised},
@@ -408,6 +409,29 @@ async fn a_desktop_that_sends_its_position_reads_its_own_write() {
     }
     desktop.min_position = Some("made-up".to_owned());
     assert_eq!(desktop.get(&service, "/alerts").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_does_not_wait_for_its_position_longer_than_it_may() {
+    let world = World::start().await;
+    let service = world.service().await;
+    let mut desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
+    let alert_id = raised(&world, &mut desktop, &service).await;
+    let answer = acknowledge(&mut desktop, &service, &alert_id, &key()).await;
+    desktop.min_position = Some(answer.headers["x-ledger-position"].to_str().unwrap().to_owned());
+    // Nobody learns how far the views are, as long as this is held.
+    let mut superuser = world.database.superuser().await;
+    let mut held = superuser.begin().await.unwrap();
+    sqlx::raw_sql("lock table projector_cursor in access exclusive mode")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+
+    let asked_at = Instant::now();
+    let read = desktop.get(&service, "/alerts").await;
+
+    assert_eq!(read.status, StatusCode::OK, "{}", read.body);
+    assert!(asked_at.elapsed() < Duration::from_secs(4), "{:?}", asked_at.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

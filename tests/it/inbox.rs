@@ -4,6 +4,7 @@ use std::{
 };
 
 use backoffice::{
+    app::supervise::supervise,
     clock::{Clock, SystemClock},
     database::Role,
     inbox::{
@@ -19,12 +20,13 @@ use events::TenantId;
 use futures::FutureExt;
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use ulid::Ulid;
 
 use crate::support::{broker::TestBroker, database::TestDatabase, wait};
 
 const NOTIFICATIONS: &str = "melmastoon.notification.events";
+const LOCKS: &str = "melmastoon.lock.events";
 
 #[tokio::test]
 async fn an_event_published_many_times_is_stored_once() {
@@ -101,6 +103,31 @@ async fn what_cannot_be_read_is_kept_and_acknowledged_and_holds_nobody_up() {
     assert!(reasons.contains(&(system, "the envelope has no usable tenant id".to_owned())));
     assert!(reasons.iter().any(|(of, reason)| of == tenant.as_str() && reason.contains("NUL")));
     assert_eq!(read::tail(database.pools().project(), 0, 100).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_value_that_no_index_takes_is_set_aside_and_holds_nobody_up() {
+    let (database, broker) = (TestDatabase::create().await, TestBroker::with_topology().await);
+    let intake = intake(&database, &broker);
+    let tenant = tenant();
+    let issued = |id: &str, key: &str| {
+        json!({"id": id, "type": "melmastoon.lock.credential.issued.v1", "tenantId": tenant,
+            "time": now(), "data": {"idempotencyKey": key}})
+        .to_string()
+    };
+    let long: String = (0..400).map(|_| Ulid::generate().to_string()).collect();
+    broker.publish(LOCKS, "k", issued("e1", &long)).await;
+    broker.publish(LOCKS, "k", issued("e2", "key")).await;
+
+    let mut subscription = broker.pubsub.subscribe(&subscription_of(LOCKS));
+    let batch = vec![delivery(&mut subscription).await, delivery(&mut subscription).await];
+    let taken = intake.take(LOCKS, batch).await.unwrap();
+
+    assert_eq!(taken, Taken { stored: 1, dead_lettered: 1, ..Taken::default() });
+    let stored = read::tail(database.pools().project(), 0, 10).await.unwrap();
+    assert_eq!(stored[0].event_id, "e2");
+    let refused = (tenant.to_string(), "the database refuses a value".to_owned());
+    assert_eq!(reasons(&database).await, [refused]);
 }
 
 #[tokio::test]
@@ -209,6 +236,36 @@ async fn an_intake_without_its_database_acknowledges_nothing() {
     let mended = Running::start(intake(&database, &broker));
     mended.intake.head().wait_for(|head| *head == 1).await.unwrap();
     mended.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_topic_that_cannot_be_read_stops_no_other() {
+    let (database, broker) = (TestDatabase::create().await, TestBroker::start().await);
+    // None of the other topics has a subscription.
+    let subscription = subscription_of(NOTIFICATIONS);
+    broker.pubsub.ensure_topic(NOTIFICATIONS).await.unwrap();
+    broker.pubsub.ensure_subscription(NOTIFICATIONS, &subscription, None).await.unwrap();
+    let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
+    let intake = intake(&database, &broker);
+    for of_topic in intake.by_topic() {
+        supervise("intake", &tracker, &shutdown, move |shutdown| {
+            let of_topic = of_topic.clone();
+            async move { of_topic.run(&shutdown).await }
+        });
+    }
+    let (tenant, mut head) = (tenant(), intake.head());
+
+    for event in 1..=20 {
+        broker.publish(NOTIFICATIONS, "k", resolved(&tenant, &format!("e{event}"))).await;
+        timeout(Duration::from_secs(5), head.wait_for(|head| *head == event))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    shutdown.cancel();
+    tracker.close();
+    timeout(Duration::from_secs(20), tracker.wait()).await.unwrap();
 }
 
 #[tokio::test]

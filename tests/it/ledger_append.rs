@@ -373,6 +373,35 @@ async fn an_erased_persons_fields_are_absent_and_every_hash_still_holds() {
 }
 
 #[tokio::test]
+async fn a_key_that_could_not_be_stored_seals_nothing() {
+    let database = TestDatabase::create().await;
+    let TestLedger { ledger, .. } = &TestLedger::start(database.pools());
+    let (tenant, stream) = (tenant(1), stream("a1"));
+    let event = acknowledged("a1", Some("Guest Amina called"));
+    let comment = || append(&tenant, vec![write(&stream, 0, std::slice::from_ref(&event))]);
+    let mut superuser = database.superuser().await;
+    // The key is written, and its transaction fails at the commit.
+    sqlx::raw_sql(
+        "create function fail() returns trigger language plpgsql \
+         as $$ begin raise exception 'no commit'; end $$; \
+         create constraint trigger no_commit after insert on subject_key \
+         deferrable initially deferred for each row execute function fail()",
+    )
+    .execute(&mut superuser)
+    .await
+    .unwrap();
+    let failed = ledger.append(comment()).await;
+    assert!(matches!(failed, Err(AppendError::Unavailable(_))), "{failed:?}");
+    sqlx::raw_sql("drop trigger no_commit on subject_key").execute(&mut superuser).await.unwrap();
+
+    ledger.append(comment()).await.unwrap();
+
+    let other = TestLedger::start(database.other_pools());
+    let read: Acknowledgments = other.ledger.read_stream(&tenant, &stream).await.unwrap();
+    assert_eq!(read[0].event, event);
+}
+
+#[tokio::test]
 async fn a_ciphertext_moved_to_another_event_is_an_error_and_not_an_absence() {
     let database = TestDatabase::create().await;
     let TestLedger { ledger, .. } = &TestLedger::start(database.pools());
@@ -503,6 +532,94 @@ async fn a_lost_answer_does_not_turn_a_conflict_into_a_success() {
     assert!(matches!(refused, Err(AppendError::Conflict { actual_version: 1, .. })));
 }
 
+#[tokio::test]
+async fn a_batch_whose_answer_was_lost_is_found_also_by_those_who_try_its_commands_alone() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::start(database.address()).await;
+    // One batch at a time, and a pause before the second try that is long enough for this test.
+    let settings = Settings {
+        batches_in_flight_max: 1,
+        backoff_max: Duration::from_secs(16),
+        ..Settings::default()
+    };
+    let test = TestLedger::start_with(database.pools_through(proxy.address, 1), settings);
+    let (ledger, tenant) = (&test.ledger, tenant(1));
+    let mut holder = database.superuser().await;
+    let held = hold_the_head(&mut holder).await;
+    let mut superuser = database.superuser().await;
+
+    let other = self::tenant(2);
+    let first = ledger.append(acknowledgment(&other, "first"));
+    let both = async {
+        an_append_waits(&mut superuser).await;
+        proxy.lose_the_answer_to(tenant.as_str().as_bytes());
+        let meanwhile = async {
+            tokio::task::yield_now().await;
+            held.commit().await.unwrap();
+            wait::until("all is committed", async || database.count("event").await == 3).await;
+            // From now on every try is refused for good.
+            sqlx::raw_sql("revoke execute on function append_batch from backoffice_append")
+                .execute(&mut superuser)
+                .await
+                .unwrap();
+        };
+        tokio::join!(
+            ledger.append(acknowledgment(&tenant, "a1")),
+            ledger.append(acknowledgment(&tenant, "a2")),
+            meanwhile
+        )
+    };
+    let (first, (one, two, ())) = tokio::join!(first, both);
+
+    assert!(proxy.has_lost());
+    assert_eq!(first.unwrap().position, 1);
+    assert_eq!([one.unwrap().position, two.unwrap().position], [2, 3]);
+}
+
+#[tokio::test]
+async fn what_could_not_be_sent_is_unavailable_and_in_no_doubt() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::start(database.address()).await;
+    proxy.cut();
+    let settings = Settings { attempts_max: 2, ..Settings::default() };
+    let test = TestLedger::start_with(database.pools_through(proxy.address, 1), settings);
+
+    let refused = test.ledger.append(acknowledgment(&tenant(1), "a1")).await;
+
+    assert!(matches!(refused, Err(AppendError::Unavailable(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_leaves_a_silent_server_takes_no_place_in_the_pool_with_it() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::start(database.address()).await;
+    let (pools, tenant) = (database.pools_through(proxy.address, 1), tenant(1));
+    proxy.hold_the_answer_to(tenant.as_str().as_bytes());
+
+    tokio::select! {
+        _ = pools.begin(&tenant) => panic!("the answer is held back"),
+        () = wait::until("the question is asked", async || proxy.has_lost()) => (),
+    }
+
+    wait::until("there is a place", async || pools.begin(&tenant).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_leaves_a_silent_server_takes_no_place_in_the_pool_with_it() {
+    let database = TestDatabase::create().await;
+    let proxy = Proxy::start(database.address()).await;
+    let pools = database.pools_through(proxy.address, 1);
+    proxy.hold_the_answer_to(b"leaf_hash");
+
+    tokio::select! {
+        _ = read::tail(pools.project(), 0, 1) => panic!("the answer is held back"),
+        () = wait::until("the question is asked", async || proxy.has_lost()) => (),
+    }
+
+    let read = async || read::tail(pools.project(), 0, 1).await.is_ok();
+    wait::until("there is a place", read).await;
+}
+
 /// The smallest aggregate that has a rule: an alert is acknowledged once.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Acknowledgment {
@@ -604,6 +721,20 @@ async fn hold_the_head(connection: &mut PgConnection) -> sqlx::Transaction<'_, s
         .await
         .unwrap();
     transaction
+}
+
+async fn an_append_waits(connection: &mut PgConnection) {
+    wait::until("an append waits for the head", async || {
+        sqlx::query_scalar::<_, bool>(
+            "select exists (select from pg_stat_activity \
+             where datname = current_database() and usename = $1 and wait_event_type = 'Lock')",
+        )
+        .bind(Role::Append.name())
+        .fetch_one(&mut *connection)
+        .await
+        .unwrap()
+    })
+    .await;
 }
 
 /// Waits until an append waits for the head, then ends its backend.

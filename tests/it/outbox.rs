@@ -15,7 +15,7 @@ use events::{EventId, Ledger, TenantId};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
@@ -23,8 +23,12 @@ use crate::support::{
     broker::{Heard, TestBroker},
     database::TestDatabase,
     ledger::TestLedger,
+    proxy::Proxy,
     wait,
 };
+
+/// Of every event that these tests record.
+const METADATA: &str = r#"{"producerInstance":"it","samplingPerMille":1000}"#;
 
 #[tokio::test]
 async fn every_committed_event_is_published_once_in_the_order_of_its_key() {
@@ -221,6 +225,30 @@ async fn an_event_that_cannot_be_published_is_given_up_in_activity_and_kept_wait
 }
 
 #[tokio::test]
+async fn what_follows_an_event_that_cannot_be_published_never_overtakes_it() {
+    let (database, broker) = (TestDatabase::create().await, TestBroker::start().await);
+    let tenant = tenant();
+    // No topic: all of it is parked, and it is more than one retry takes.
+    let recorded = record(&database, &tenant, Ledger::LockAudit, 150).await;
+    spoil(&database, &[&recorded[120]]).await;
+    let first = Running::start(relay(&database, &broker.pubsub, settings("a")));
+    wait::until("the cursor passes", async || cursor(&database).await.position == 150).await;
+    first.stop().await.unwrap();
+    // Nobody relays while the topic comes into being, so that the listener hears everything.
+    let mut locks = broker.listen(&Ledger::LockAudit.topic()).await;
+    let next = Running::start(relay(&database, &broker.connect().await, settings("b")));
+    wait::until("the rest waits behind the spoilt event", async || {
+        parked(&database).await == [("lock-audit".to_owned(), 121)]
+    })
+    .await;
+
+    set_metadata(&database, &[&recorded[120]], METADATA).await;
+
+    assert_eq!(ids(&locks.next(150).await), recorded);
+    next.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_silent_broker_parks_nothing_and_moves_nothing() {
     let database = TestDatabase::create().await;
     let nowhere = backoffice::pubsub::Settings {
@@ -236,6 +264,22 @@ async fn a_silent_broker_parks_nothing_and_moves_nothing() {
     assert!(matches!(ended, Err(RelayError::Unavailable(_))), "{ended:?}");
     assert_eq!(cursor(&database).await.position, 0);
     assert!(parked(&database).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_relay_whose_database_falls_silent_ends_so_that_it_can_be_started_again() {
+    let (database, broker) = (TestDatabase::create().await, TestBroker::start().await);
+    let proxy = Proxy::start(database.address()).await;
+    let pools = database.pools_through(proxy.address, 1);
+    let ledger = TestLedger::start(database.other_pools()).ledger;
+    let (pubsub, clock) = (broker.pubsub.clone(), Arc::new(SystemClock));
+    let relay = Relay::new(ledger, &pools, pubsub, settings("a"), clock);
+    proxy.hold_the_answer_to(b"relay_cursor");
+
+    let ended = timeout(Duration::from_secs(20), Running::start(relay).ended()).await;
+
+    let ended = ended.expect("it ends");
+    assert!(matches!(ended, Err(RelayError::Timeout)), "{ended:?}");
 }
 
 #[tokio::test]
@@ -414,7 +458,7 @@ async fn record_on(
             replace(u.event_id, 'evt_', 'bos_'), 1, u.event_id,
             'melmastoon.bff.backoffice.session.force_logged_out.v1', 1,
             convert_to('{"at":"2026-11-21T10:00:00Z","weight":1.50,"z":{"b":1,"a":2}}', 'UTF8'),
-            convert_to('{"producerInstance":"it","samplingPerMille":1000}', 'UTF8'),
+            convert_to($5, 'UTF8'),
             now(), clock_timestamp(), sha256(convert_to(u.event_id, 'UTF8'))
         from head, log, unnest($1) with ordinality as u (event_id, nth)
         "#,
@@ -423,6 +467,7 @@ async fn record_on(
     .bind(tenant.as_str())
     .bind(ledger.name())
     .bind(if month { "YYYY-MM" } else { "YYYY" })
+    .bind(METADATA)
     .execute(db)
     .await
     .unwrap();
@@ -431,11 +476,16 @@ async fn record_on(
 
 /// Makes stored events such that no envelope can be made of them.
 async fn spoil(database: &TestDatabase, ids: &[&EventId]) {
+    set_metadata(database, ids, "spoilt").await;
+}
+
+async fn set_metadata(database: &TestDatabase, ids: &[&EventId], metadata: &str) {
     let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
     let mut superuser = database.superuser().await;
     sqlx::raw_sql("set session_replication_role = replica").execute(&mut superuser).await.unwrap();
-    sqlx::query("update event set metadata = 'spoilt' where event_id = any ($1)")
+    sqlx::query("update event set metadata = $2 where event_id = any ($1)")
         .bind(ids)
+        .bind(metadata.as_bytes())
         .execute(&mut superuser)
         .await
         .unwrap();

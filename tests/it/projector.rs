@@ -7,7 +7,7 @@ use std::{
 use backoffice::{
     live::{CursorKeys, Hub, LiveItem, Subscriber, Subscription},
     projector::{
-        self, Advance, BuildError, Builder, Lane, Settings, Stores,
+        self, Advance, BuildError, Builder, Lane, ProjectorError, Settings, Stores,
         rebuild::{self, Built},
     },
     views::{Building, View, view},
@@ -15,6 +15,7 @@ use backoffice::{
 use events::TenantId;
 use futures::{StreamExt, future::join_all};
 use projections::{AlertInbox, Channel, Log, alert_inbox::Alert};
+use sqlx::Connection;
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
@@ -27,6 +28,7 @@ use tokio_util::{
 use crate::support::{
     database::TestDatabase,
     facts::{at, commit_acknowledged, commit_raised, property, tenant},
+    proxy::Proxy,
     redis::RedisServer,
     wait,
 };
@@ -159,6 +161,58 @@ async fn readers_at_once_on_two_instances_all_have_the_view() {
 }
 
 #[tokio::test]
+async fn readers_who_gave_up_leave_no_queue_of_builds_behind() {
+    let (bench, tenant) = (Bench::start().await, tenant());
+    let tracker = TaskTracker::new();
+    let patience = Duration::from_millis(50);
+    let builder = Builder::new(bench.stores.clone(), tracker.clone(), patience);
+    // No build gets on while nobody can read the logs.
+    let mut superuser = bench.database.superuser().await;
+    let mut held = superuser.begin().await.unwrap();
+    sqlx::raw_sql("lock table event, inbox_event in access exclusive mode")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+
+    for number in 0..12 {
+        let property = property(&format!("p{number}"));
+        let refused = builder.ensure_view::<AlertInbox>(&tenant, &property).await;
+        assert!(matches!(refused, Err(BuildError::NotYet)));
+    }
+    let left = tracker.len();
+    held.rollback().await.unwrap();
+    tracker.close();
+    timeout(Duration::from_secs(20), tracker.wait()).await.unwrap();
+
+    assert!((1..=4).contains(&left), "{left} builds");
+}
+
+#[tokio::test]
+async fn a_build_that_an_eviction_cost_its_place_starts_over() {
+    let (bench, tenant) = (Bench::start().await, tenant());
+    bench.raise(&tenant, &["a1"]).await;
+    bench.view(&tenant).await;
+    // A standing view that is said to be further keeps the build waiting beside it.
+    let view = View::<AlertInbox>::of(&bench.stores.cache, &tenant, &property("p1"));
+    let standing = view.key().as_str();
+    bench.cache.command(&["HSET", standing, "@inbox", "1000"]).await;
+    let evicting = wait::until("a build is under way", async || {
+        let keys = bench.cache.keys().await;
+        let is_build = |key: &&String| key.contains(":view-build:") && !key.ends_with(":p1");
+        let Some(build) = keys.iter().find(is_build) else { return false };
+        bench.cache.command(&["DEL", build, standing]).await;
+        true
+    });
+
+    let property = property("p1");
+    let building = rebuild::view::<AlertInbox>(&bench.stores, &tenant, &property, |_| ());
+    let (built, ()) = tokio::join!(building, evicting);
+
+    assert_eq!(built.unwrap(), Built::Done { rows: 1 });
+    assert_eq!(bench.stored(&tenant).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn without_the_cache_tier_a_reader_still_has_its_alerts() {
     let (mut bench, tenant) = (Bench::start().await, tenant());
     bench.raise(&tenant, &["a1"]).await;
@@ -198,6 +252,24 @@ async fn an_instance_that_lost_its_lease_moves_no_cursor() {
     assert_eq!(bench.folded(Log::Inbox).await, 0);
     assert_eq!(successor.advance().await.unwrap(), Advance::Folded(1));
     assert_eq!(bench.folded(Log::Inbox).await, 1);
+}
+
+#[tokio::test]
+async fn a_lane_whose_database_falls_silent_ends_so_that_it_can_be_started_again() {
+    let bench = Bench::start().await;
+    let proxy = Proxy::start(bench.database.address()).await;
+    let pools = bench.database.pools_through(proxy.address, 1);
+    let stores = Stores { pools, ..bench.stores.clone() };
+    let settings = Settings { lease: Duration::from_millis(500), ..Bench::settings() };
+    let (_, ledger) = watch::channel(0);
+    let (_, inbox) = watch::channel(0);
+    proxy.hold_the_answer_to(b"projector_cursor");
+
+    let shutdown = CancellationToken::new();
+    let running = projector::run(&stores, &settings, [ledger, inbox], &shutdown);
+    let ended = timeout(Duration::from_secs(20), running).await.expect("it ends");
+
+    assert!(matches!(ended, Err(ProjectorError::Timeout)), "{ended:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 -- KEYS fences of session, operator, device, tenant · 5 session · 6 device of the iam session
 --      7 devices of the tenant · 8 sessions to look after
 -- ARGV 1 token issued at (ms) · 2 session · 3 its life (ms) · 4 life of what points to it (ms)
---      5 device · 6 now (ms) · 7 look after it at (ms) · 8 its entry there
+--      5 device · 6 the first again: the time of this renewal · 7 look after it at (ms) · 8 its entry there
 --      9 the session it must replace, empty for whichever there is
 if fenced(ARGV[1]) then return 'fenced' end
 if ARGV[9] ~= '' then

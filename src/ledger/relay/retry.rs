@@ -52,7 +52,7 @@ impl Attempt {
         let answers = if self.is_single {
             self.one_by_one(&waiting).await
         } else {
-            join_all(waiting.iter().map(|event| self.publish(event))).await
+            self.all_at_once(&waiting).await
         };
         let delivered = answers.iter().take_while(|answer| answer.is_ok()).count();
         let failed = answers.into_iter().find_map(Result::err);
@@ -73,7 +73,10 @@ impl Attempt {
     async fn one_by_one(&self, waiting: &[Pending]) -> Vec<Result<(), Failure>> {
         let mut answers = Vec::with_capacity(waiting.len());
         for event in waiting {
-            let answer = self.publish(event).await;
+            let answer = match self.publish(event) {
+                Ok(answer) => answer.await,
+                Err(malformed) => Err(malformed),
+            };
             let failed = answer.is_err();
             answers.push(answer);
             if failed {
@@ -83,10 +86,32 @@ impl Attempt {
         answers
     }
 
+    /// Waits for the answers together. What follows an event of which no message can be made is
+    /// not queued: it would overtake that event.
+    async fn all_at_once(&self, waiting: &[Pending]) -> Vec<Result<(), Failure>> {
+        let mut queued = Vec::with_capacity(waiting.len());
+        let mut malformed = None;
+        for event in waiting {
+            match self.publish(event) {
+                Ok(answer) => queued.push(answer),
+                Err(failure) => {
+                    malformed = Some(Err(failure));
+                    break;
+                }
+            }
+        }
+        let mut answers = join_all(queued).await;
+        answers.extend(malformed);
+        answers
+    }
+
     /// Queues at once, in the order of the calls; the answer comes later.
-    fn publish(&self, event: &Pending) -> impl Future<Output = Result<(), Failure>> + use<> {
-        let queued = message::outbound(event, self.clock.now())
-            .map(|message| self.publisher.publish(message));
-        async move { queued?.await.map_err(Failure::from) }
+    fn publish(
+        &self,
+        event: &Pending,
+    ) -> Result<impl Future<Output = Result<(), Failure>> + use<>, Failure> {
+        let message = message::outbound(event, self.clock.now())?;
+        let published = self.publisher.publish(message);
+        Ok(async move { published.await.map_err(Failure::from) })
     }
 }
