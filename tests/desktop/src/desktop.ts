@@ -11,7 +11,9 @@ const BASE_PATH = "/bff/backoffice/v1";
 
 /** The contract's paths below the base path. */
 export type Api = {
-  [Path in keyof paths as Path extends `${typeof BASE_PATH}${infer Rest}` ? Rest : never]: paths[Path];
+  [
+    Path in keyof paths as Path extends `${typeof BASE_PATH}${infer Rest}` ? Rest : never
+  ]: paths[Path];
 };
 
 /** As a sign-in and every refresh answer. */
@@ -71,7 +73,10 @@ export class Desktop {
   /** Trades the refresh token, which is used up by it, for new tokens of the same key. */
   async refresh(wish: Wish = newWish()): Promise<Tokens> {
     const { refreshToken } = this.#tokens;
-    const call = this.api.POST("/auth/refresh", { params: { header: wish }, body: { refreshToken } });
+    const call = this.api.POST("/auth/refresh", {
+      params: { header: wish },
+      body: { refreshToken },
+    });
     this.#tokens = (await answerOf(call)).body;
     return this.#tokens;
   }

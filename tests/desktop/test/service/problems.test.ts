@@ -33,7 +33,10 @@ test("a member that is not right is named", async () => {
 
   assert.ok(refusal instanceof ProblemError, String(refusal));
   assert.equal(refusal.code, "MELMASTOON.GENERAL.VALIDATION_FAILED");
-  assert.deepEqual(refusal.problem.errors.map(({ field }) => field), ["factor"]);
+  assert.deepEqual(
+    refusal.problem.errors.map(({ field }) => field),
+    ["factor"],
+  );
 });
 
 test("what something in between says is not taken for the service's word", async () => {

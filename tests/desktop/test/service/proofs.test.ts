@@ -12,7 +12,7 @@ import { newWish } from "../../src/wish.js";
 
 const NONCE_REQUIRED = "MELMASTOON.AUTH.NONCE_REQUIRED";
 
-test("the first request is repeated once with the nonce, and later ones bring the newest along", async () => {
+test("the first request is repeated with the nonce, and later ones bring it along", async () => {
   const wire = new Wire();
   const { desktop } = await signIn({}, { fetch: wire.fetch });
 
@@ -21,14 +21,18 @@ test("the first request is repeated once with the nonce, and later ones bring th
 
   assert.equal(session.body.deviceId, desktop.tokens.deviceId);
   const outcomes = wire.exchanges.map(({ status, code }) => [status, code]);
-  assert.deepEqual(outcomes, [[401, NONCE_REQUIRED], [200, undefined], [200, undefined]]);
+  assert.deepEqual(outcomes, [
+    [401, NONCE_REQUIRED],
+    [200, undefined],
+    [200, undefined],
+  ]);
   const proofs = wire.sent("DPoP").map((proof) => decodeJwt(proof));
   assert.equal(proofs[0]?.["nonce"], undefined);
   assert.equal(typeof proofs[1]?.["nonce"], "string");
   assert.equal(new Set(proofs.map((proof) => proof["jti"])).size, 3, "a proof is used once");
 });
 
-test("a mutation that is repeated for its nonce keeps its idempotency key and its body", async () => {
+test("a mutation that is repeated for its nonce keeps its key and its body", async () => {
   const wire = new Wire();
   const { desktop } = await signIn({}, { fetch: wire.fetch });
   const header = newWish();
@@ -37,7 +41,10 @@ test("a mutation that is repeated for its nonce keeps its idempotency key and it
   const hint = await answerOf(desktop.api.PUT("/offline-queue/hint", { params: { header }, body }));
 
   assert.deepEqual(hint.body.kinds, body.kinds);
-  assert.deepEqual(wire.exchanges.map(({ status }) => status), [401, 200]);
+  assert.deepEqual(
+    wire.exchanges.map(({ status }) => status),
+    [401, 200],
+  );
   const [first, second] = wire.sent("X-Idempotency-Key");
   assert.equal(first, header["X-Idempotency-Key"]);
   assert.equal(second, first);
@@ -75,7 +82,10 @@ test("a refresh gives new tokens of the same key, under nonces of its own", asyn
 
   await desktop.refresh();
 
-  assert.deepEqual(wire.exchanges.map(({ status }) => status), [401, 200]);
+  assert.deepEqual(
+    wire.exchanges.map(({ status }) => status),
+    [401, 200],
+  );
   assert.deepEqual(wire.sent("Authorization"), [null, null]);
   assert.ok(wire.sent("DPoP").every((proof) => decodeJwt(proof)["ath"] === undefined));
   assert.notEqual(desktop.tokens.accessToken, accessToken);

@@ -52,7 +52,7 @@ test("another wish under the same key is refused", async () => {
   );
 });
 
-test("a key whose issuing was not heard of is asked for again under its wish and issued once", async () => {
+test("a key whose answer was lost is asked for again under its wish and issued once", async () => {
   const { desktop } = await signIn();
   const door = await doorFor(desktop);
   const params = { path: { lockId: door.lockId }, header: newWish() };
@@ -85,7 +85,9 @@ test("a read knows of the write before it, because it says how far to wait", asy
   const id = await raisedAlert(desktop);
 
   const params = { path: { id }, header: newWish() };
-  const written = await answerOf(desktop.api.POST("/alerts/{id}/acknowledge", { params, body: {} }));
+  const written = await answerOf(
+    desktop.api.POST("/alerts/{id}/acknowledge", { params, body: {} }),
+  );
   const seen = (await alerts(desktop)).find((alert) => alert.id === id);
 
   assert.equal(seen?.state, "acknowledged");

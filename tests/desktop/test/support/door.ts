@@ -40,7 +40,11 @@ export async function issuedKey(desktop: Desktop, door: Door): Promise<string> {
 }
 
 /** Steps up for one object; answers the attestation's id. */
-export async function steppedUp(desktop: Desktop, scope: string, resource: string): Promise<string> {
+export async function steppedUp(
+  desktop: Desktop,
+  scope: string,
+  resource: string,
+): Promise<string> {
   const body = { scope, factor: "totp", code: "000000", resource };
   const call = desktop.api.POST("/auth/mfa/step-up", { params: { header: newWish() }, body });
   return (await answerOf(call)).body.attestationId;

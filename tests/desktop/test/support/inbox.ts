@@ -13,7 +13,9 @@ export async function raisedAlert(desktop: Desktop): Promise<string> {
     title: "A door does not answer",
   });
   const id = found(raised["alertId"]);
-  await until("the alert is in the inbox", async () => (await alerts(desktop)).find((it) => it.id === id));
+  await until("the alert is in the inbox", async () =>
+    (await alerts(desktop)).find((it) => it.id === id),
+  );
   return id;
 }
 

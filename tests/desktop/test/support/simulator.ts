@@ -84,6 +84,7 @@ async function ask<Body>(method: string, path: string, body?: unknown): Promise<
       : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) }),
   });
   const text = await response.text();
-  if (!response.ok) throw new Error(`${method} ${path} at the simulator: ${response.status} ${text}`);
+  if (!response.ok)
+    throw new Error(`${method} ${path} at the simulator: ${response.status} ${text}`);
   return (text === "" ? undefined : JSON.parse(text)) as Body;
 }
