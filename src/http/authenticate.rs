@@ -9,7 +9,7 @@ use axum::{
 use http::{HeaderName, HeaderValue, header, request::Parts};
 
 use super::{
-    codes::Code, problem::Problem, rate_limit, request_context::RequestContext, requirements,
+    codes::Code, keyed, problem::Problem, rate_limit, request_context::RequestContext, requirements,
 };
 use crate::{
     access::{AccessRequest, Admission, Caller, Reason, Refusal, rate::Standings},
@@ -74,7 +74,11 @@ async fn enter(
     let caller = match admission {
         Admission::Known(caller) => caller,
         Admission::Opening(pending) => {
-            open_session::run(app.commands(), app.sessions(), pending, context.request_id()).await?
+            let (commands, sessions) = (app.commands().clone(), app.sessions().clone());
+            let request_id = context.request_id().to_owned();
+            let opening =
+                async move { open_session::run(&commands, &sessions, pending, &request_id).await };
+            keyed::to_its_end(app, opening).await?
         }
     };
     Ok((caller, standings))

@@ -7,11 +7,14 @@ mod rights;
 mod sign_out;
 mod streams;
 
-use serde_json::Value;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
 
 use crate::support::{
+    desktop::Desktop,
     platform::{self, happened, tenant},
     service::World,
+    wait,
 };
 
 /// The kinds in a tenant's session ledger, in order and without their common beginning.
@@ -45,4 +48,31 @@ async fn heal(world: &World) {
 
 fn http() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_while_its_session_is_opened_finds_it_open() {
+    let world = World::start().await;
+    let service = world.service().await;
+    let tenant_id = tenant(&world, 0);
+    let mut desktop = Desktop::sign_in(&world, &tenant_id, json!({})).await;
+    let mut holder = world.database.superuser().await;
+    let hold = "begin; lock table ledger_head in exclusive mode";
+    sqlx::raw_sql(hold).execute(&mut holder).await.unwrap();
+    let mut looker = world.database.superuser().await;
+    let waiting = wait::until("the opening waits for the ledger", async || {
+        let query = "select count(*) from pg_locks where not granted";
+        let waiting: i64 = sqlx::query_scalar(query).fetch_one(&mut looker).await.unwrap();
+        0 < waiting
+    });
+
+    tokio::select! {
+        answer = desktop.get(&service, "/session") => panic!("{}", answer.body),
+        () = waiting => (),
+    }
+    sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
+    let answer = desktop.get(&service, "/session").await;
+
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    assert_eq!(count(&world, &tenant_id, "opened.v1").await, 1);
 }
