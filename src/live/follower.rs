@@ -16,7 +16,7 @@ use super::{
     cursor::CursorSealer,
     hub::Registration,
     registry::{Broadcast, End},
-    streams::{Entry, Streams, entry_id},
+    streams::{Entry, Streams, entry_id, readable},
 };
 
 /// Events of the past read in one go.
@@ -226,7 +226,7 @@ impl Follower {
         }
         for entry in &page {
             self.cursor.set(log, entry_id(&entry.id)?);
-            if let Some(entry) = Entry::read(entry)?
+            if let Some(entry) = readable(Entry::read(entry))
                 && self.hears(&entry)
             {
                 let delivery = entry.delivery(self.sealed_cursor());

@@ -219,6 +219,16 @@ pub(super) fn entry_id(text: &str) -> Result<EntryId, RedisError> {
         .ok_or_else(|| (redis::ErrorKind::UnexpectedReturnType, "not an entry id").into())
 }
 
+/// What was read of an entry. One that cannot be read is passed over: another look would find it
+/// again, and everything behind it would wait.
+pub(super) fn readable<T>(entry: Result<Option<T>, RedisError>) -> Option<T> {
+    entry.unwrap_or_else(|error| {
+        metrics::counter!("bff_backoffice_live_unreadable_total").increment(1);
+        tracing::error!(error = %error, "an entry of a live stream cannot be read");
+        None
+    })
+}
+
 /// A field of a stream entry.
 pub(super) fn field<T: FromRedisValue>(entry: &StreamId, name: &str) -> Result<T, RedisError> {
     entry

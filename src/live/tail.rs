@@ -1,9 +1,10 @@
 //! The tail: one blocking reader a process over the live streams of its tenants, the revocations
 //! and the announcements of newer streams.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use events::TenantId;
+use futures::FutureExt;
 use projections::Log;
 use rand::Rng;
 use redis::{
@@ -17,7 +18,7 @@ use super::{
     Cursor, Revocation,
     cursor::EntryId,
     hub::Shared,
-    streams::{Entry, Streams, entry_id, field},
+    streams::{Entry, Streams, entry_id, field, readable},
 };
 use crate::views::key::{REVOCATIONS, SUPERSEDE};
 
@@ -51,11 +52,15 @@ pub(super) async fn run(shared: Arc<Shared>) {
     loop {
         let lost = tokio::select! {
             () = shutdown.cancelled() => return,
-            Err(lost) = follow(&shared, &mut globals) => lost,
+            // Every follower is told where it stands when it goes on.
+            ended = AssertUnwindSafe(follow(&shared, &mut globals)).catch_unwind() => match ended {
+                Ok(Err(lost)) => lost.to_string(),
+                Err(_payload) => "the reader panicked".to_owned(),
+            },
         };
         if shared.ready.send_replace(false) {
             backoff = BACKOFF_MIN;
-            tracing::warn!(error = %lost, "live streams are interrupted: the session tier is lost");
+            tracing::warn!(error = lost, "live streams are interrupted: the session tier is lost");
         }
         metrics::counter!("bff_backoffice_live_interruptions_total").increment(1);
         let jittered = backoff.mul_f64(rand::rng().random_range(0.5..1.0));
@@ -193,7 +198,7 @@ async fn dispatch(
     entry: &StreamId,
 ) -> Result<(), RedisError> {
     match source {
-        Source::Live(tenant_id, log) => match Entry::read(entry)? {
+        Source::Live(tenant_id, log) => match readable(Entry::read(entry)) {
             Some(live) => {
                 if !shared.registry.hand_out(tenant_id, *log, live) {
                     let streams = Streams::of(tenant_id);
@@ -204,16 +209,21 @@ async fn dispatch(
             None => shared.registry.skip(tenant_id, *log, entry_id(&entry.id)?),
         },
         Source::Revocations => {
-            if let Some(revocation) = Revocation::read(entry)? {
+            if let Some(revocation) = readable(Revocation::read(entry)) {
                 shared.registry.revoke(&revocation);
             }
         }
         Source::Supersede => {
-            let (tenant_id, device_id): (String, String) =
-                (field(entry, "tenant")?, field(entry, "device")?);
-            shared.registry.supersede(&tenant_id, &device_id, field(entry, "number")?);
+            if let Some((tenant_id, device_id, number)) = readable(superseded(entry).map(Some)) {
+                shared.registry.supersede(&tenant_id, &device_id, number);
+            }
         }
         Source::Wake => (),
     }
     Ok(())
+}
+
+/// Tenant, device and number of the stream that is newer.
+fn superseded(entry: &StreamId) -> Result<(String, String, u64), RedisError> {
+    Ok((field(entry, "tenant")?, field(entry, "device")?, field(entry, "number")?))
 }

@@ -49,6 +49,26 @@ async fn a_published_event_reaches_its_subscribers_as_one_frame() {
 }
 
 #[tokio::test]
+async fn an_entry_that_cannot_be_read_holds_up_nobody() {
+    let (server, tenant) = (RedisServer::start().await, tenant());
+    let hub = TestHub::start(&server).await;
+    let mut desktop = hub.subscribe(&tenant, "d1", None).await;
+    let before = hub.cursor(&tenant, desktop.cursor());
+    hub.publish(&[raised(&tenant, 1, "p1", "a1")]).await;
+    assert_eq!(alert_of(&next(&mut desktop).await), "a1");
+
+    let key = format!("{{{tenant}}}:live:inbox");
+    server.command(&["XADD", &key, "2-0", "nothing", "known"]).await;
+    hub.publish(&[raised(&tenant, 3, "p1", "a3")]).await;
+
+    assert_eq!(alert_of(&next(&mut desktop).await), "a3");
+    let mut late = hub.subscribe(&tenant, "d2", Some(before)).await;
+    for expected in ["a1", "a3"] {
+        assert_eq!(alert_of(&next(&mut late).await), expected);
+    }
+}
+
+#[tokio::test]
 async fn publishing_again_adds_nothing() {
     let (server, tenant) = (RedisServer::start().await, tenant());
     let hub = TestHub::start(&server).await;
