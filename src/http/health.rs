@@ -10,12 +10,19 @@ use axum::{
 use futures::future::join_all;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use tokio::{sync::Mutex, time::Instant};
 use utoipa::{IntoParams, ToSchema};
 
 use super::extract::Query;
 
+const READY: &str = "ready";
 /// For one check; a store that answers later than this is as good as gone.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long an answer stands for everybody who asks: the question is open to all, and costs each
+/// store a round trip. A wrong one stands shorter, so that a start is seen at once.
+const READY_FOR: Duration = Duration::from_secs(1);
+const NOT_READY_FOR: Duration = Duration::from_millis(20);
 
 /// What a check found wrong: short, for operators, without addresses or secrets.
 pub type Finding = Result<(), String>;
@@ -23,7 +30,11 @@ type Check = dyn Fn() -> Pin<Box<dyn Future<Output = Finding> + Send>> + Send + 
 
 /// The named conditions of readiness; cheap to clone once built.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<Vec<Named>>);
+pub struct Readiness {
+    conditions: Arc<Vec<Named>>,
+    /// The last answers about everything, and about the stores alone.
+    last: [Arc<Mutex<Option<(Instant, Report)>>>; 2],
+}
 
 #[derive(Clone)]
 struct Named {
@@ -75,7 +86,7 @@ pub(super) struct Parameters {
 }
 
 impl Readiness {
-    /// Adds a condition. `check` runs at every question, at most a second.
+    /// Adds a condition. `check` runs at most a second, and for one question at a time.
     #[must_use]
     pub fn check<F, Checking>(mut self, name: &'static str, scope: Scope, check: F) -> Self
     where
@@ -83,13 +94,28 @@ impl Readiness {
         Checking: Future<Output = Finding> + Send + 'static,
     {
         let check: Arc<Check> = Arc::new(move || Box::pin(check()));
-        Arc::make_mut(&mut self.0).push(Named { name, scope, check });
+        Arc::make_mut(&mut self.conditions).push(Named { name, scope, check });
         self
     }
 
-    /// Runs the checks, all at once.
+    /// Whether the conditions hold, or held a moment ago.
     pub async fn report(&self, stores_only: bool) -> Report {
-        let asked = self.0.iter().filter(|named| !stores_only || named.scope == Scope::Stores);
+        let mut last = self.last[usize::from(stores_only)].lock().await;
+        if let Some((at, report)) = &*last {
+            let stands_for = if report.is_ready() { READY_FOR } else { NOT_READY_FOR };
+            if at.elapsed() < stands_for {
+                return report.clone();
+            }
+        }
+        let report = self.look(stores_only).await;
+        *last = Some((Instant::now(), report.clone()));
+        report
+    }
+
+    /// Runs the checks, all at once.
+    async fn look(&self, stores_only: bool) -> Report {
+        let asked =
+            self.conditions.iter().filter(|named| !stores_only || named.scope == Scope::Stores);
         let outcomes = join_all(asked.map(|named| async {
             let finding = tokio::time::timeout(CHECK_TIMEOUT, (named.check)())
                 .await
@@ -98,7 +124,13 @@ impl Readiness {
         }));
         let checks: BTreeMap<_, _> = outcomes.await.into_iter().collect();
         let ready = checks.values().all(|outcome| outcome.ok);
-        Report { status: if ready { "ready" } else { "not-ready" }, checks }
+        Report { status: if ready { READY } else { "not-ready" }, checks }
+    }
+}
+
+impl Report {
+    fn is_ready(&self) -> bool {
+        self.status == READY
     }
 }
 
@@ -121,13 +153,14 @@ pub(super) async fn ready(
     Query(parameters): Query<Parameters>,
 ) -> Response {
     let report = readiness.report(parameters.scope.as_deref() == Some("stores")).await;
-    let status =
-        if report.status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if report.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(report)).into_response()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -156,5 +189,38 @@ mod tests {
 
         assert!(report.checks.values().all(|outcome| !outcome.ok));
         assert_eq!(started.elapsed(), CHECK_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_of_questions_costs_the_stores_one_look_a_second() {
+        let looks = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&looks);
+        let readiness = Readiness::default().check("postgres", Scope::Stores, move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+            async { Ok(()) }
+        });
+
+        let reports = join_all((0..100).map(|_| readiness.report(false))).await;
+        assert!(reports.iter().all(Report::is_ready));
+        assert_eq!(looks.load(Ordering::SeqCst), 1);
+        tokio::time::advance(READY_FOR).await;
+        readiness.report(false).await;
+        assert_eq!(looks.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_ready_is_looked_at_again_soon() {
+        let is_up = Arc::new(AtomicU32::new(0));
+        let state = Arc::clone(&is_up);
+        let readiness = Readiness::default().check("postgres", Scope::Stores, move || {
+            let finding =
+                if state.load(Ordering::SeqCst) == 0 { Err("down".into()) } else { Ok(()) };
+            async { finding }
+        });
+
+        assert!(!readiness.report(false).await.is_ready());
+        is_up.store(1, Ordering::SeqCst);
+        tokio::time::advance(NOT_READY_FOR).await;
+        assert!(readiness.report(false).await.is_ready());
     }
 }
