@@ -1,7 +1,7 @@
 //! Keeps workers running: one that fails or panics is started again, later each time, until
 //! shutdown.
 
-use std::{fmt::Display, panic::AssertUnwindSafe, time::Duration};
+use std::{convert::Infallible, fmt::Display, panic::AssertUnwindSafe, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use futures::FutureExt;
@@ -48,6 +48,25 @@ pub fn supervise<F, Work, E>(
                 () = shutdown.cancelled() => (),
                 () = tokio::time::sleep(delay) => (),
             }
+        }
+    });
+}
+
+/// The same for work that cannot fail but by a panic.
+pub fn keep_running<F, Work>(
+    name: &'static str,
+    tracker: &TaskTracker,
+    shutdown: &CancellationToken,
+    mut work: F,
+) where
+    F: FnMut(CancellationToken) -> Work + Send + 'static,
+    Work: Future<Output = ()> + Send,
+{
+    supervise(name, tracker, shutdown, move |shutdown| {
+        let working = work(shutdown);
+        async {
+            working.await;
+            Ok::<(), Infallible>(())
         }
     });
 }

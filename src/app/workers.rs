@@ -6,7 +6,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{connect::Started, rotate, supervise::supervise};
+use super::{
+    connect::Started,
+    rotate,
+    supervise::{keep_running, supervise},
+};
 use crate::{
     access::{Gate, StoreError},
     clock,
@@ -44,17 +48,25 @@ pub fn start(
 ) {
     let app = &started.app;
     let gate = app.gate().clone();
-    let keys_shutdown = shutdown.clone();
-    tracker.spawn(async move { gate.run(keys_shutdown).await });
+    keep_running("token-keys", tracker, shutdown, move |shutdown| {
+        let gate = gate.clone();
+        async move { gate.run(shutdown).await }
+    });
 
-    let (jobs, jobs_shutdown) = (app.clone(), shutdown.clone());
-    tracker.spawn(async move {
-        if let Some(scheduler) = jobs.scheduler() {
-            scheduler.run(jobs_shutdown).await;
+    let jobs = app.clone();
+    keep_running("scheduler-keys", tracker, shutdown, move |shutdown| {
+        let jobs = jobs.clone();
+        async move {
+            if let Some(scheduler) = jobs.scheduler() {
+                scheduler.run(shutdown).await;
+            }
         }
     });
 
-    tracker.spawn(clock::watch::run(app.clock().clone(), shutdown.clone()));
+    let watched = app.clock().clone();
+    keep_running("clock-watch", tracker, shutdown, move |shutdown| {
+        clock::watch::run(watched.clone(), shutdown)
+    });
 
     let (secrets, app_of_secrets) = (started.secrets.clone(), app.clone());
     let secrets_shutdown = shutdown.clone();
@@ -62,8 +74,11 @@ pub fn start(
         rotate::run(secrets, &app_of_secrets, &secrets_shutdown).await;
     });
 
-    let (upstream, probe_shutdown) = (app.commands().upstream.clone(), shutdown.clone());
-    tracker.spawn(async move { upstream::probe::run(&upstream, &probe_shutdown).await });
+    let upstream = app.commands().upstream.clone();
+    keep_running("circuit-probe", tracker, shutdown, move |shutdown| {
+        let upstream = upstream.clone();
+        async move { upstream::probe::run(&upstream, &shutdown).await }
+    });
 
     let intake = Intake::new(
         app.pools().intake().clone(),
