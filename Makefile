@@ -2,7 +2,7 @@
 # (ports, broker, where programs come from) stand at the top of ops/dev/stack.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test conformance coverage mutants bench fuzz fmt lint schemas sqlx clients supply-chain clean
+.PHONY: help run test conformance coverage mutants bench fuzz fuzz-api fmt lint schemas sqlx clients supply-chain clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -24,6 +24,9 @@ bench: ## SUITE=access|read|all: figures beside their peers and limits
 
 fuzz: ## SECONDS=60 TARGET=<one>: inputs made up against every reader of foreign bytes (needs nightly)
 	@ops/dev/fuzz.sh "$(or $(SECONDS),60)" "$(TARGET)"
+
+fuzz-api: ## SEED=1 EXAMPLES=100: requests made up from openapi.json against the real service (needs Python)
+	@ops/dev/fuzz_api.sh
 
 fmt: ## format the code
 	@cargo fmt --all
@@ -48,5 +51,5 @@ supply-chain: ## what is built in: bans, licences, sources, known vulnerabilitie
 
 clean: ## stop and delete the development stack
 	@ops/dev/stack.sh clean
-	@for stack in test conformance coverage mutants bench clients sqlx; do \
+	@for stack in test conformance coverage mutants bench fuzz-api clients sqlx; do \
 	  STACK_DIR=target/$$stack-stack ops/dev/stack.sh clean; done
