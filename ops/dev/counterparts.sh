@@ -5,17 +5,18 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repository=$(cd "$here/../.." && pwd)
+# shellcheck source=ops/dev/process.sh
+source "$here/process.sh"
+# shellcheck source=ops/dev/node.sh
+source "$here/node.sh"
 sources=$repository/tests/counterparts
 cache=${CARGO_TARGET_DIR:-$repository/target}/counterparts
 mkdir -p "$cache/node" "$cache/python"
+require_node
 
+cp "$sources/node/package.json" "$sources/node/package-lock.json" "$cache/node/"
+install_node_packages "$cache/node"
 # A stamp is written last, so that an interrupted installation is done again.
-if ! cmp -s "$sources/node/package-lock.json" "$cache/node/installed.json"; then
-  rm -f "$cache/node/installed.json"
-  cp "$sources/node/package.json" "$sources/node/package-lock.json" "$cache/node/"
-  (cd "$cache/node" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
-  cp "$sources/node/package-lock.json" "$cache/node/installed.json"
-fi
 if ! cmp -s "$sources/python/requirements.txt" "$cache/python/installed.txt"; then
   rm -rf "$cache/python"
   python3 -m venv "$cache/python"

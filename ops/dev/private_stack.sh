@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2154 # here and repository are set by the callers
 # The stack of one target, on free ports, gone when the target ends. `source` this, then call
-# `claim_private_stack <name> <fsync: on|off>` and, when it is needed, `start_private_stack`;
-# process.sh and provide.sh come with it.
+# `claim_private_stack <name> <fsync: on|off>` and, when they are needed, `start_private_stack` and
+# `start_private_service`; process.sh and provide.sh come with it.
 
 # shellcheck source=ops/dev/process.sh
 source "$here/process.sh"
@@ -47,4 +47,30 @@ build_tests() {
   cargo test --workspace --locked --no-run --quiet "$@"
   PLATFORM_PROGRAM=$(cargo_programs)/platform
   export PLATFORM_PROGRAM
+}
+
+# Builds the service and the simulated platform as `make run` does, unless both are named.
+build_programs() {
+  if [[ -n ${BACKOFFICE_PROGRAM:-} && -n ${PLATFORM_PROGRAM:-} ]]; then return; fi
+  (cd "$repository" &&
+    cargo build --quiet --locked -p backoffice -p backoffice-platform --bins)
+  BACKOFFICE_PROGRAM=$(cargo_programs)/backoffice
+  PLATFORM_PROGRAM=$(cargo_programs)/platform
+  export BACKOFFICE_PROGRAM PLATFORM_PROGRAM
+}
+
+# Starts the service and the platform on the started stack, a platform in which nothing happens by
+# itself, and exports where they are. The service reads its settings from this environment too.
+start_private_service() {
+  local log=$STACK_DIR/log/supervisor.log name value
+  launch supervisor 0 "$log" "$BACKOFFICE_PROGRAM" dev --stack-dir "$STACK_DIR" \
+    --platform-program "$PLATFORM_PROGRAM" --pace 86400
+  # The last thing it does is to sign an operator in.
+  await supervisor "$log" 180 test -s "$STACK_DIR/desktop.json"
+  say 'the service is ready'
+  while IFS='=' read -r name value; do
+    case $name in
+      BACKOFFICE_URL | SIMULATOR_URL) export "$name=$value" ;;
+    esac
+  done <"$STACK_DIR/env"
 }

@@ -262,9 +262,11 @@ up() {
   write_settings
 }
 
-# The service before its stores. PostgreSQL's INT is its fast shutdown, which cuts connections.
+# Who supervises them, then the service before its stores. PostgreSQL's INT is its fast shutdown,
+# which cuts connections.
 down() {
   [[ -d $STACK_DIR/run ]] || return 0
+  stop supervisor
   stop service
   stop simulator
   stop broker

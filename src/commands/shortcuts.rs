@@ -53,6 +53,7 @@ pub struct Shortcuts {
     /// Action → keys. An action without keys is not in it.
     pub shortcuts: BTreeMap<String, String>,
     /// What the operator has changed: action → keys, or null for none.
+    #[schema(value_type = BTreeMap<String, Option<String>>)]
     pub overrides: Overrides,
 }
 

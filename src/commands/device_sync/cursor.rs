@@ -26,6 +26,7 @@ const FRESH: TimeDelta = TimeDelta::minutes(10);
 #[schema(as = SyncCursors)]
 pub struct Standing {
     /// Stream → opaque cursor.
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub cursors: status::Cursors,
     /// When sync-service said so.
     pub as_of: DateTime<Utc>,

@@ -30,6 +30,7 @@ pub struct Session {
     pub sync_session_token: String,
     pub expires_at: DateTime<Utc>,
     /// Stream → opaque cursor.
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
     pub cursors: status::Cursors,
     /// Where the desktop exchanges data.
     pub sync_endpoint: String,

@@ -37,8 +37,9 @@ pub struct Request {
         ("lockId" = String, Path, description = "The lock at lock-integration-service"),
         ("X-Idempotency-Key" = String, Header,
             description = "ULID of this wish; the same key has one effect and one answer"),
-        ("X-Mfa-Attestation" = String, Header,
-            description = "From POST /auth/mfa/step-up; good for one action within 5 minutes"),
+        ("X-Mfa-Attestation" = Option<String>, Header,
+            description = "From POST /auth/mfa/step-up; good for one action within 5 minutes, and \
+                asked for with 403 where it is missing"),
     ),
     request_body = Request,
     responses(

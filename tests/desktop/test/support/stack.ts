@@ -1,0 +1,21 @@
+/** Where the running stack is: the real service, the simulated platform, and the session tier. */
+
+export const stack = {
+  get origin(): string {
+    return new URL(setting("BACKOFFICE_URL")).origin;
+  },
+  get simulatorUrl(): string {
+    return setting("SIMULATOR_URL");
+  },
+  get sessionTier(): URL {
+    return new URL(setting("REDIS_SESSION_URL"));
+  },
+};
+
+function setting(name: string): string {
+  const value = process.env[name];
+  if (value === undefined || value === "") {
+    throw new Error(`${name} is not set: start this with \`make pacts\``);
+  }
+  return value;
+}
