@@ -1,16 +1,16 @@
 """A desktop signed in at the simulated platform: its tokens, its key, and a fresh proof a request."""
 
-import base64
 import hashlib
-import json
 import os
 import time
 import uuid
 
 import requests
 from jwcrypto import jwk
-from jwcrypto.jws import JWSCore
 
+from signing import b64, sign
+
+# With the base path.
 SERVICE = os.environ["BACKOFFICE_URL"]
 SIMULATOR = os.environ["SIMULATOR_URL"]
 # Every scope of the service is one of these roles'.
@@ -32,22 +32,10 @@ platform = requests.Session()
 platform.trust_env = False
 
 
-def b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
 def ulid() -> str:
     """A new one: 48 bits of the time in milliseconds, 80 of chance, in upper case."""
     number = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10))
     return "".join(CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
-
-
-def sign(key: jwk.JWK, header: dict, claims: dict, algorithm: str) -> str:
-    """The compact JWS of these claims."""
-    head, body = json.dumps({"alg": algorithm, **header}), json.dumps(claims)
-    signature = JWSCore(algorithm, key, head, body, [algorithm]).sign()["signature"]
-    signature = signature if isinstance(signature, str) else b64(signature)
-    return f"{b64(head.encode())}.{b64(body.encode())}.{signature}"
 
 
 class Desk:

@@ -12,10 +12,9 @@ from pathlib import Path
 import requests
 from jwcrypto import jwk
 
-from desk import SERVICE, sign
+from signing import sign
 
 ISSUER = "https://accounts.google.com"
-EMAIL = "scheduler@fuzz-api.iam.gserviceaccount.com"
 LIFETIME_SECONDS = 3600
 
 
@@ -30,16 +29,17 @@ def make_keys(folder: Path) -> None:
 class IdentityToken(requests.auth.AuthBase):
     """A token of the account for the service under test."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, email: str, audience: str):
         self.key = jwk.JWK.from_json((folder / "key.json").read_text())
+        self.email, self.audience = email, audience
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         now = int(time.time())
         claims = {
             "iss": ISSUER,
-            "aud": "/".join(SERVICE.split("/")[:3]),
-            "sub": EMAIL,
-            "email": EMAIL,
+            "aud": self.audience,
+            "sub": self.email,
+            "email": self.email,
             "email_verified": True,
             "iat": now,
             "exp": now + LIFETIME_SECONDS,
@@ -52,7 +52,10 @@ class IdentityToken(requests.auth.AuthBase):
 def from_environment() -> IdentityToken | None:
     """Where the service under test knows no scheduler of ours, nobody may start a job."""
     folder = os.environ.get("SCHEDULER_KEYS")
-    return IdentityToken(Path(folder)) if folder else None
+    if folder is None:
+        return None
+    audience = os.environ["BACKOFFICE_URL"].removesuffix("/bff/backoffice/v1")
+    return IdentityToken(Path(folder), os.environ["SCHEDULER_EMAIL"], audience)
 
 
 if __name__ == "__main__":
