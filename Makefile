@@ -43,7 +43,7 @@ sqlx: ## describe the queries anew into .sqlx/, after a change of a query or a m
 clients: ## Google's Node and Python clients against the embedded broker
 	@ops/dev/clients.sh
 
-pacts: ## the desktop's typed client, its pact, and the service held to it (needs Node); UPDATE=1 takes it over
+pacts: ## what desktop and service rely on, as pacts, and who is held to them (needs Node); UPDATE=1 takes them over
 	@UPDATE="$(UPDATE)" ops/dev/pacts.sh
 
 mutants: ## change the code that keeps callers apart; the tests must notice nine in ten changes

@@ -126,14 +126,17 @@ export class States {
     const key = await DeviceKey.generate();
     const tenantId = standardTenant(await world()).id;
     this.#tokens = await signInAt({ tenantId }, key);
-    const { operatorId, deviceId } = this.#tokens;
+    const { operatorId, deviceId, refreshToken } = this.#tokens;
     return {
       tenantId,
+      refreshToken,
+      jkt: await key.thumbprint(),
       operatorId,
       deviceId,
       sessionId: this.#sessionId,
       idempotencyKey: ulid(),
       attestationId: `mfa_${ulid()}`,
+      propertyId: found(this.#tokens.propertyIds[0]),
       now: new Date().toISOString(),
       tomorrow: new Date(Date.now() + DAY_MS).toISOString(),
     };

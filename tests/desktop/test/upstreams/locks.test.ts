@@ -9,11 +9,10 @@ import { newWish } from "../../src/wish.js";
 import { type Door, doorFor, issuedKey, keyWish, steppedUp } from "../support/door.js";
 import { propertyOf, signIn } from "../support/operator.js";
 import { EXAMPLES, fact } from "./facts.js";
-import { KEYED, OF_OPERATOR, relyOn } from "./reliance.js";
+import { KEYED, OF_OPERATOR, relyOn, TIME } from "./reliance.js";
 import { SIGNED_IN } from "./sentences.js";
 
 const { eachLike, like, regex } = MatchersV3;
-const TIME = regex(String.raw`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$`, EXAMPLES.now);
 const SERVICE = "lock-integration-service";
 
 let desktop: Desktop;

@@ -2,13 +2,16 @@
  * Writes down, as pacts, what the service relies on of its upstreams: the real service does it, and
  * a mock server answers it in the upstream's place with no more than the service reads.
  */
+import { readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+
 import { MatchersV3, PactV4 } from "@pact-foundation/pact";
 
 import type { Desktop } from "../../src/desktop.js";
 import { stack } from "../support/stack.js";
 import { CONTROL, type Diversion } from "../support/diversion.js";
 import { until } from "../support/wait.js";
-import { fact, told } from "./facts.js";
+import { EXAMPLES, fact, told } from "./facts.js";
 
 const { like, regex } = MatchersV3;
 export type Headers = Record<string, string | ReturnType<typeof like<string>>>;
@@ -36,7 +39,16 @@ export interface Answered {
   headers?: Headers;
   /** The members that the service reads. */
   body?: unknown;
+  /** What stands in the answer and in no pact → what stands in the pact instead. */
+  secrets?: Record<string, string>;
 }
+
+export const TIME = regex(String.raw`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$`, EXAMPLES.now);
+/** Of whatever an upstream refuses with. */
+export const PROBLEM: Headers = {
+  "Content-Type": regex("^application/problem\\+json$", "application/problem+json"),
+};
+export const CODE = "^MELMASTOON\\.[A-Z]+\\.[A-Z_]+$";
 
 /** On every call. */
 const OF_THE_SERVICE: Headers = {
@@ -69,13 +81,13 @@ export async function relyOn<Made>(
   answered: Answered,
   use: () => Promise<Made>,
 ): Promise<Made> {
-  const { service, method, path } = reliance;
+  const { service, method, path: asked } = reliance;
   const pact = pactWith(service);
   const interaction = pact.addInteraction();
   for (const [sentence, details] of reliance.given) interaction.given(sentence, details);
   const made = await interaction
     .uponReceiving(reliance.receiving)
-    .withRequest(method, path.includes("${") ? told(path) : path, (request) => {
+    .withRequest(method, asked.includes("${") ? told(asked) : asked, (request) => {
       request.headers({ ...OF_THE_SERVICE, ...reliance.headers });
       if (reliance.query !== undefined) request.query(reliance.query);
       if (reliance.body !== undefined) request.jsonBody(reliance.body);
@@ -85,7 +97,7 @@ export async function relyOn<Made>(
       if (answered.body !== undefined) response.jsonBody(answered.body);
     })
     .executeTest(async ({ url, port }) => {
-      await divert({ service, method, path: pattern(path), to: url });
+      await divert({ service, method, path: pattern(asked), to: url });
       try {
         const made = await use();
         await until("the service has asked", async () => {
@@ -96,7 +108,17 @@ export async function relyOn<Made>(
         await divert(undefined);
       }
     });
+  await hide(service, answered.secrets ?? {});
   return made as Made;
+}
+
+async function hide(provider: string, secrets: Record<string, string>): Promise<void> {
+  const file = path.join(PACT_DIRECTORY, `${CONSUMER}-${provider}.json`);
+  const hidden = Object.entries(secrets).reduce(
+    (pact, [secret, instead]) => pact.replaceAll(secret, instead),
+    await readFile(file, "utf8"),
+  );
+  await writeFile(file, hidden);
 }
 
 function pactWith(provider: string): PactV4 {

@@ -8,10 +8,10 @@ import { answerOf, type Desktop } from "../../src/desktop.js";
 import { newWish } from "../../src/wish.js";
 import { signIn } from "../support/operator.js";
 import { fact } from "./facts.js";
-import { KEYED, OF_OPERATOR, relyOn } from "./reliance.js";
+import { KEYED, OF_OPERATOR, PROBLEM, relyOn } from "./reliance.js";
 import { SIGNED_IN } from "./sentences.js";
 
-const { like, regex } = MatchersV3;
+const { like } = MatchersV3;
 const STREAM = { stream: "reservations", cursor: "c-1" };
 
 let desktop: Desktop;
@@ -105,9 +105,7 @@ test("a cursor that stands elsewhere", async () => {
     },
     {
       status: 409,
-      headers: {
-        "Content-Type": regex("^application/problem\\+json", "application/problem+json"),
-      },
+      headers: PROBLEM,
       body: { code: "MELMASTOON.SYNC.CURSOR_CONFLICT" },
     },
     () => assert.rejects(advancing(), { status: 409, code: "MELMASTOON.SYNC.CURSOR_CONFLICT" }),
