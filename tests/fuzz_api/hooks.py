@@ -6,6 +6,7 @@ Whether a request is arranged, and how, is decided by one generator of chance wi
 import json
 import os
 import random
+import re
 
 import requests
 import schemathesis
@@ -20,6 +21,7 @@ from desk import Desk, Proofs, ulid
 from stock import Stock
 from wishes import Wishes
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 KEY_HEADER = "X-Idempotency-Key"
 # Long enough to be a long poll, short enough to be asked often.
 POLL_MILLISECONDS_MAX = 50
@@ -66,6 +68,7 @@ def before_call(context, case, kwargs):
     """Makes some of what was generated real, but for what is meant to be wrong."""
     global signing
     signing = desk
+    drop_controls(case.headers)
     if case.meta is None or case.meta.phase.name == TestPhase.EXAMPLES:
         return
     signing = auditor if chance.random() < AUDITOR else desk
@@ -118,6 +121,14 @@ def headers(case, wish) -> None:
     for name in ("If-Match", "X-Property-Id", "X-Mfa-Attestation", "X-Min-Position", "Last-Event-ID"):
         case.headers.pop(name, None)
     case.headers.update(wish.headers)
+
+
+def drop_controls(headers) -> None:
+    """What has a control character in a header is no request (RFC 9110 §5.5): the parser answers it
+    before there is anything of ours."""
+    for name, value in list(headers.items()):
+        if isinstance(value, str):
+            headers[name] = CONTROL.sub("", value)
 
 
 def shorten_poll(case) -> None:
