@@ -5,7 +5,7 @@ import { MatchersV3, PactV4 } from "@pact-foundation/pact";
 
 import { Desktop, type Answer, type App } from "../../src/desktop.js";
 import { DeviceKey } from "../../src/device-key.js";
-import { ProblemError } from "../../src/problem.js";
+import { type Problem, ProblemError } from "../../src/problem.js";
 import { until } from "../support/wait.js";
 import { EXAMPLES, example, fact, path, told } from "./facts.js";
 
@@ -52,7 +52,7 @@ export interface Refusal {
   retriable: boolean;
   headers?: Headers;
   /** Members of the problem beside those of every problem. */
-  body?: Record<string, unknown>;
+  body?: Expected<Problem>;
 }
 
 export const TIME = regex(String.raw`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$`, EXAMPLES.now);
