@@ -90,7 +90,7 @@ def before_call(context, case, kwargs):
 
 def arrange(operation, ready: bool):
     wish = wishes.arrange(operation.definition.raw["operationId"], ready)
-    if wish.desk is not None and wish.body is not None:
+    if wish.desk is not None:
         refreshing[wish.body["refreshToken"]] = wish.desk
     return wish
 
@@ -151,6 +151,7 @@ class Signer(requests.auth.AuthBase):
         if path.endswith("/auth/refresh"):
             return Proofs(refreshing.get(refresh_token(request), desk), with_token=False)(request)
         if path.endswith("/auth/sign-out"):
+            # It ends a session: one of its own.
             return Proofs(Desk(stock.tenant_id))(request)
         return Proofs(signing.renewed())(request)
 

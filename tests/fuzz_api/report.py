@@ -1,10 +1,8 @@
-"""Which operations answered 2xx, and the last line of the run."""
+"""Which operations answered 2xx, and the last line of the run, which ops/dev/fuzz_api.sh judges."""
 
 import os
 
 from schemathesis import cli, engine
-
-REACHED_SHARE_MIN = 0.95
 
 
 @cli.handler()
@@ -32,7 +30,6 @@ class Count(cli.EventHandler):
         statistic = ctx.statistic
         failures = statistic.total_failures + len(ctx.errors)
         missed = sorted(self.operations - self.reached)
-        enough = REACHED_SHARE_MIN * len(self.operations) <= len(self.reached)
         lines = [f"fuzz-api: no 2xx from {label}" for label in missed]
         lines.append(
             f"fuzz-api: operations={len(self.operations)} cases={statistic.total_cases} "
@@ -40,6 +37,3 @@ class Count(cli.EventHandler):
         )
         with open(os.environ["SUMMARY"], "w", encoding="utf-8") as summary:
             summary.write("\n".join(lines) + "\n")
-            # Read by ops/dev/fuzz_api.sh: whether the run is good.
-        if not enough and not failures:
-            ctx.exit_code = 1

@@ -21,7 +21,7 @@ class Wish:
     headers: dict[str, str] = field(default_factory=dict)
     query: dict[str, object] = field(default_factory=dict)
     body: dict | None = None
-    # Signs the request instead of the run's own desktop.
+    # Whose refresh token stands in the body.
     desk: Desk | None = None
 
 
@@ -174,9 +174,6 @@ class Wishes:
         return None
 
     def of_session(self, operation_id: str, ready: bool) -> Wish | None:
-        """What ends or renews a session does so to one of its own."""
-        if operation_id == "signOut":
-            return Wish(desk=Desk(self.stock.tenant_id))
         if operation_id == "refresh":
             desk = Desk(self.stock.tenant_id)
             return Wish(desk=desk, body={"refreshToken": desk.grant["refreshToken"]})
