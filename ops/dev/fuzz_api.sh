@@ -25,8 +25,9 @@ examples=${EXAMPLES:-100}
 python=$work/python/bin/python
 
 install_tools() {
-  command -v python3 >/dev/null && python3 -m venv --help >/dev/null 2>&1 ||
+  if ! python3 -m venv --help >/dev/null 2>&1; then
     die 'needs Python 3.11 or newer with venv: sudo apt-get install python3-venv'
+  fi
   mkdir -p "$work"
   # The stamp is written last, so that an interrupted installation is done again.
   if cmp -s "$sources/requirements.txt" "$work/python/installed.txt"; then return; fi
