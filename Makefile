@@ -2,7 +2,7 @@
 # (ports, broker, where programs come from) stand at the top of ops/dev/stack.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test conformance coverage mutants bench fuzz fmt lint schemas sqlx clients pacts supply-chain clean
+.PHONY: help run test conformance coverage mutants bench fuzz fuzz-api fmt lint schemas sqlx clients pacts supply-chain clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,6 +25,9 @@ bench: ## SUITE=access|read|all: figures beside their peers and limits
 fuzz: ## SECONDS=60 TARGET=<one>: inputs made up against every reader of foreign bytes (needs nightly)
 	@ops/dev/fuzz.sh "$(or $(SECONDS),60)" "$(TARGET)"
 
+fuzz-api: ## SEED=1 EXAMPLES=100: requests made up from openapi.json against the real service (needs Python)
+	@ops/dev/fuzz_api.sh
+
 fmt: ## format the code
 	@cargo fmt --all
 
@@ -40,7 +43,7 @@ sqlx: ## describe the queries anew into .sqlx/, after a change of a query or a m
 clients: ## Google's Node and Python clients against the embedded broker
 	@ops/dev/clients.sh
 
-pacts: ## the desktop's typed client, its pact, and the service held to it (needs Node); UPDATE=1 takes it over
+pacts: ## what desktop and service rely on, as pacts, and who is held to them (needs Node); UPDATE=1 takes them over
 	@UPDATE="$(UPDATE)" ops/dev/pacts.sh
 
 mutants: ## change the code that keeps callers apart; the tests must notice nine in ten changes
@@ -51,5 +54,5 @@ supply-chain: ## what is built in: bans, licences, sources, known vulnerabilitie
 
 clean: ## stop and delete the development stack
 	@ops/dev/stack.sh clean
-	@for stack in test conformance coverage mutants bench clients pacts sqlx; do \
+	@for stack in test conformance coverage mutants bench fuzz-api clients pacts sqlx; do \
 	  STACK_DIR=target/$$stack-stack ops/dev/stack.sh clean; done

@@ -54,6 +54,9 @@ pub struct Options {
     /// Seconds between two happenings in the simulated world
     #[arg(long, default_value_t = 20)]
     pub pace: u64,
+    /// Where the service finds its upstreams, below their names (default: the simulated platform)
+    #[arg(long)]
+    pub upstreams: Option<Url>,
 }
 
 /// Runs until a signal comes, the process that started this one ends, or a child does.
@@ -172,6 +175,9 @@ fn simulator(program: &Path, options: &Options, stack: &StackFile) -> anyhow::Re
 fn service(program: &Path, options: &Options, stack: &StackFile) -> anyhow::Result<Command> {
     let mut command = Command::new(program);
     command.arg("serve").envs(settings::of_service(stack, &options.stack_dir)?);
+    if let Some(upstreams) = &options.upstreams {
+        command.env("UPSTREAM_BASE_URL", upstreams.as_str());
+    }
     Ok(command)
 }
 

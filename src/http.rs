@@ -55,7 +55,7 @@ where
     S: Clone + Send + Sync + 'static,
 {
     let (routes, document) = assemble(api, root, readiness).split_for_parts();
-    let document = openapi::secured(document);
+    let document = openapi::completed(document);
     let routes = routes
         .merge(docs::router(&document))
         .fallback(async || Problem::new(Code::ResourceNotFound))
@@ -70,7 +70,7 @@ pub fn document<S>(api: OpenApiRouter<S>, root: OpenApiRouter<S>) -> utoipa::ope
 where
     S: Clone + Send + Sync + 'static,
 {
-    openapi::secured(assemble(api, root, Readiness::default()).into_openapi())
+    openapi::completed(assemble(api, root, Readiness::default()).into_openapi())
 }
 
 fn assemble<S>(

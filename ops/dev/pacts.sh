@@ -21,14 +21,31 @@ export SESSION_TIER_TIMEOUT=2s
 export RATE_PER_DEVICE=100000 RATE_PER_DEVICE_BURST=100000
 export RATE_PER_TENANT=100000 RATE_PER_TENANT_BURST=100000
 
-# The committed pact is the contract: what the consumer's tests write has to be the same.
-check_pact() {
-  local fresh=$desktop/build/pacts/$1 committed=$desktop/pacts/$1
+# The committed pacts are the contract: what the consumers' tests write has to be the same.
+check_pacts() {
+  local fresh=$desktop/build/pacts committed=$desktop/pacts
   if [[ ${UPDATE:-} == 1 ]]; then
-    cp "$fresh" "$committed"
-  elif ! diff -u "$committed" "$fresh" >&2; then
-    die "tests/desktop/pacts/$1 is stale: make pacts UPDATE=1, and commit the difference"
+    rm -f "$committed"/*.json
+    cp "$fresh"/*.json "$committed/"
+  elif ! diff --recursive --unified "$committed" "$fresh" >&2; then
+    die 'the pacts of tests/desktop/pacts are stale: make pacts UPDATE=1, and commit the difference'
   fi
+}
+
+# Between the service and its upstreams, so that a mock server can take the place of one of them.
+start_switchboard() {
+  local port platform log=$STACK_DIR/log/switchboard.log
+  platform=$(sed -n 's/^SIMULATOR_URL=//p' "$STACK_DIR/env")
+  port=$(free_port)
+  launch switchboard "$port" "$log" \
+    node "$desktop/build/test/support/switchboard.js" "$port" "$platform"
+  await switchboard "$log" 10 is_listening "$port"
+  export SWITCHBOARD_URL=http://127.0.0.1:$port
+}
+
+finish() {
+  stop switchboard
+  finish_private_stack
 }
 
 # Runs a verification, which adds its counts to the file PACT_COUNTS. What the library reports, every
@@ -51,6 +68,7 @@ unset PUBSUB_EMULATOR_HOST
 
 require_node
 claim_private_stack pacts off
+trap finish EXIT
 export BROKER=${BROKER:-embedded}
 export PACT_COUNTS=$repository/target/pacts-counts
 rm -f "$PACT_COUNTS"
@@ -63,16 +81,20 @@ desktop generate >/dev/null
 desktop check-format
 desktop build
 start_private_stack
-start_private_service
+start_switchboard
+start_private_service --upstreams "$SWITCHBOARD_URL"
 
 say 'the typed client against the service'
 desktop test:service
 say 'what the desktop relies on'
 desktop test:consumer
-check_pact backoffice-desktop-bff-backoffice-service.json
+say 'what the service relies on'
+desktop test:upstreams
+check_pacts
 
 all_verified=1
 verify 'the service held to what the desktop relies on' desktop verify
+verify 'the platform held to what the service relies on' desktop verify:platform
 
 awk '{ verified += $1; failed += $2 }
   END { printf "pacts: %d interactions verified, %d failed\n", verified, failed }' "$PACT_COUNTS"

@@ -60,11 +60,12 @@ build_programs() {
 }
 
 # Starts the service and the platform on the started stack, a platform in which nothing happens by
-# itself, and exports where they are. The service reads its settings from this environment too.
+# itself, and exports where they are. The service reads its settings from this environment too;
+# arguments are those of `backoffice dev`.
 start_private_service() {
   local log=$STACK_DIR/log/supervisor.log name value
   launch supervisor 0 "$log" "$BACKOFFICE_PROGRAM" dev --stack-dir "$STACK_DIR" \
-    --platform-program "$PLATFORM_PROGRAM" --pace 86400
+    --platform-program "$PLATFORM_PROGRAM" --pace 86400 "$@"
   # The last thing it does is to sign an operator in.
   await supervisor "$log" 180 test -s "$STACK_DIR/desktop.json"
   say 'the service is ready'

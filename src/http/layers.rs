@@ -178,7 +178,8 @@ async fn bound(State(settings): State<Settings>, request: Request, next: Next) -
     })
 }
 
-fn is_long_lived(path: &str) -> bool {
+/// Whether a route below the base path bounds the time of its answer itself.
+pub(super) fn is_long_lived(path: &str) -> bool {
     path.strip_prefix(BASE_PATH).is_some_and(|path| {
         LONG_LIVED.iter().any(|prefix| {
             path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

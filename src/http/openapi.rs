@@ -1,14 +1,19 @@
 //! The `OpenAPI` document: what is not said at a route.
 
+use http::Method;
 use utoipa::{
     OpenApi, ToResponse,
     openapi::{
-        Ref, SecurityRequirement,
-        security::{ApiKey, ApiKeyValue, SecurityScheme},
+        Header, Ref, RefOr, Response, SecurityRequirement,
+        header::HeaderBuilder,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
 
-use super::{BASE_PATH, problem};
+use super::{
+    BASE_PATH, layers, problem,
+    requirements::{self, Requirement},
+};
 
 /// The answer to everything that fails.
 #[derive(ToResponse)]
@@ -38,30 +43,127 @@ const CREDENTIALS: [(&str, &str, &str); 3] = [
     ("dpop", "DPoP", "A proof of the device's key for this one request (RFC 9449)"),
     ("device", "X-Device-Id", "The device of the token"),
 ];
+const SCHEDULER: &str = "scheduler";
+/// They let their callers in by rules of their own: neither the version floor nor a property is
+/// looked at there.
+const ADMITTING: [&str; 2] = ["/auth/refresh", "/auth/sign-out"];
 
-/// Says of every operation below the base path that it needs credentials, and that it may be refused or fail in
-/// ways that are no route's own: too many requests, an app that is too old, a failure of ours.
-pub fn secured(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+/// On every answer.
+const NAMES: [(&str, &str); 2] = [
+    ("X-Request-Id", "ULID: the client's own, or minted"),
+    ("traceparent", "W3C trace context: the client's own, or minted"),
+];
+/// On answers to those who were let in.
+const STANDING: [(&str, &str); 3] = [
+    ("RateLimit", "What is left of the device's and the tenant's quota"),
+    ("RateLimit-Policy", "The quotas"),
+    ("DPoP-Nonce", "For the next proofs, when the one used grows old"),
+];
+/// On problems, where they have something to say.
+const OF_PROBLEMS: [(&str, &str); 6] = [
+    ("Content-Language", "Of `userMessage`"),
+    ("Retry-After", "Seconds; as `retryAfter`"),
+    ("WWW-Authenticate", "With 401: what is wrong with the credentials (RFC 9449 §7.1)"),
+    ("Idempotency-Replayed", "true when this is the answer to an earlier request"),
+    ("X-Ledger-Position", "Of what the refusal has recorded; see X-Min-Position"),
+    ("ETag", "With 412, where the object's version is known"),
+];
+
+/// Says of every operation which credentials it needs, and with what the layers around the routes
+/// may answer in its place. A status that a route describes itself stays as it is there.
+pub fn completed(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    describe_components(&mut document);
+    for (path, item) in &mut document.paths.paths {
+        let operations = [
+            (Method::GET, &mut item.get),
+            (Method::PUT, &mut item.put),
+            (Method::POST, &mut item.post),
+            (Method::PATCH, &mut item.patch),
+            (Method::DELETE, &mut item.delete),
+        ];
+        for (method, operation) in operations {
+            let Some(operation) = operation else { continue };
+            let Some(requirement) = requirements::of(&method, path) else { continue };
+            operation.security = security(requirement);
+            let is_admitted = !matches!(requirement, Requirement::Open | Requirement::Scheduler);
+            for response in operation.responses.responses.values_mut() {
+                if let RefOr::T(response) = response {
+                    describe_headers(response, &NAMES);
+                    describe_headers(response, if is_admitted { &STANDING } else { &[] });
+                }
+            }
+            for status in of_the_layers(requirement, path, operation.request_body.is_some()) {
+                let problem = Ref::from_response_name("Problem");
+                let responses = &mut operation.responses.responses;
+                responses.entry(status.to_owned()).or_insert_with(|| problem.into());
+            }
+        }
+    }
+    document
+}
+
+fn describe_components(document: &mut utoipa::openapi::OpenApi) {
     let components = document.components.get_or_insert_default();
     for (name, header, description) in CREDENTIALS {
         let value = ApiKeyValue::with_description(header, description);
         components.add_security_scheme(name, SecurityScheme::ApiKey(ApiKey::Header(value)));
     }
-    let requirement =
-        CREDENTIALS.into_iter().fold(SecurityRequirement::default(), |all, (name, ..)| {
-            all.add::<_, [&str; 0], &str>(name, [])
-        });
-    let own = document.paths.paths.iter_mut().filter(|(path, _)| path.starts_with(BASE_PATH));
-    for (_, item) in own {
-        let operations =
-            [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
-        for operation in operations.into_iter().flatten() {
-            operation.security = Some(vec![requirement.clone()]);
-            for status in ["401", "default"] {
-                let problem = Ref::from_response_name("Problem");
-                operation.responses.responses.insert(status.to_owned(), problem.into());
-            }
+    let scheduler = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("Google's identity token of the scheduler's account"))
+        .build();
+    components.add_security_scheme(SCHEDULER, SecurityScheme::Http(scheduler));
+    if let Some(RefOr::T(problem)) = components.responses.get_mut("Problem") {
+        for headers in [&NAMES[..], &STANDING, &OF_PROBLEMS] {
+            describe_headers(problem, headers);
         }
     }
-    document
+}
+
+/// Those that a route describes itself stay as they are.
+fn describe_headers(response: &mut Response, headers: &[(&str, &str)]) {
+    for (name, description) in headers {
+        let header = || -> Header { HeaderBuilder::new().description(Some(*description)).build() };
+        response.headers.entry((*name).to_owned()).or_insert_with(|| header().into());
+    }
+}
+
+/// The schemes that are needed all together; `None` where nobody has to say who they are.
+fn security(requirement: Requirement) -> Option<Vec<SecurityRequirement>> {
+    let names: &[&str] = match requirement {
+        Requirement::Open => return None,
+        Requirement::RefreshToken => &["dpop", "device"],
+        Requirement::Authenticated | Requirement::Scope(_) => &["token", "dpop", "device"],
+        Requirement::Scheduler => &[SCHEDULER],
+    };
+    let together = names
+        .iter()
+        .fold(SecurityRequirement::default(), |all, name| all.add::<_, [&str; 0], &str>(*name, []));
+    Some(vec![together])
+}
+
+/// The statuses, each a problem, with which a request may end before its route or without it.
+fn of_the_layers(requirement: Requirement, path: &str, takes_body: bool) -> Vec<&'static str> {
+    // A target with a second spelling; a body larger than any may be.
+    let mut statuses = vec!["400", "413"];
+    if !layers::is_long_lived(path) {
+        statuses.push("504");
+    }
+    if takes_body {
+        statuses.extend(["408", "415"]);
+    }
+    match requirement {
+        Requirement::Open => (),
+        Requirement::Scheduler => statuses.extend(["401", "503"]),
+        Requirement::RefreshToken | Requirement::Authenticated => {
+            statuses.extend(["401", "429", "503"]);
+        }
+        Requirement::Scope(_) => statuses.extend(["401", "403", "429", "503"]),
+    }
+    let is_admitting = path.strip_prefix(BASE_PATH).is_some_and(|path| ADMITTING.contains(&path));
+    if matches!(requirement, Requirement::Authenticated | Requirement::Scope(_)) && !is_admitting {
+        // A property that is not the caller's; an app that is too old.
+        statuses.extend(["404", "426"]);
+    }
+    statuses
 }

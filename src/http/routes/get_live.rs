@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use crate::{
     app::App,
@@ -23,6 +24,19 @@ use crate::{
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
+/// One frame of the stream.
+#[derive(ToSchema)]
+#[schema(as = LiveFrame)]
+#[expect(dead_code, reason = "the derive reads its shape; streams are written by the hub")]
+pub struct Frame {
+    /// Send it back as Last-Event-ID to go on after it. Frames of the connection have none.
+    id: Option<String>,
+    /// `ai`, `alerts`, `dashboard-refresh-hints` or `session`.
+    event: String,
+    /// A JSON object with `kind`.
+    data: String,
+}
+
 #[utoipa::path(
     get,
     path = "/live",
@@ -36,7 +50,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
             description = "The id of the last event heard: goes on after it"),
     ),
     responses(
-        (status = 200, body = String, content_type = "text/event-stream",
+        (status = 200, body = Frame, content_type = "text/event-stream",
             description = "Server-sent events; one stream a device, a newer one supersedes it"),
         (status = 204, description = "None of the channels is for this caller's roles: there will be \
             nothing to come back for"),

@@ -82,6 +82,7 @@ impl fmt::Debug for Request {
         (status = 403, response = crate::http::openapi::Problem),
         (status = 409, response = crate::http::openapi::Problem),
         (status = 422, response = crate::http::openapi::Problem),
+        (status = 502, response = crate::http::openapi::Problem),
         (status = 503, response = crate::http::openapi::Problem),
         (status = 504, response = crate::http::openapi::Problem),
     ),

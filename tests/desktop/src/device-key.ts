@@ -1,5 +1,5 @@
 /** The key a device is known by: it proves every single request and never leaves the device. */
-import { generateKeyPair, generateProof } from "dpop";
+import { calculateThumbprint, generateKeyPair, generateProof } from "dpop";
 
 /** What a proof is made for. */
 export interface ProofTarget {
@@ -23,6 +23,11 @@ export class DeviceKey {
   async publicJwk(): Promise<JsonWebKey> {
     const { kty, crv, x, y } = await crypto.subtle.exportKey("jwk", this.pair.publicKey);
     return { kty, crv, x, y } as JsonWebKey;
+  }
+
+  /** The name by which tokens are bound to it (RFC 7638). */
+  async thumbprint(): Promise<string> {
+    return calculateThumbprint(this.pair.publicKey);
   }
 
   /** A proof (RFC 9449) for one request, good for about a minute and only once. */

@@ -14,9 +14,8 @@ use crate::upstream::mutations::{
 
 const ID_PATTERN: &str = "^[A-Za-z0-9_.:~-]{1,64}$";
 
-/// Beside 401, which every operation has.
-const PROBLEMS: [&str; 12] =
-    ["400", "403", "404", "408", "409", "413", "415", "422", "429", "502", "503", "504"];
+/// Beside those that the layers add.
+const PROBLEMS: [&str; 8] = ["400", "403", "404", "409", "422", "502", "503", "504"];
 
 /// Schemas with their names, and the path, of one row.
 pub(super) fn of(mutation: &Mutation) -> (Vec<(String, RefOr<Schema>)>, Paths) {
@@ -30,7 +29,6 @@ pub(super) fn of(mutation: &Mutation) -> (Vec<(String, RefOr<Schema>)>, Paths) {
 fn operation(mutation: &Mutation, name: &str) -> Value {
     let mut responses: Map<String, Value> = PROBLEMS
         .into_iter()
-        .chain(["401", "426"])
         .chain(mutation.versioned.then_some("412"))
         .map(|status| (status.to_owned(), json!({ "$ref": "#/components/responses/Problem" })))
         .collect();
@@ -92,13 +90,11 @@ fn header(name: &str, required: bool, description: &str) -> Value {
 fn success(mutation: &Mutation) -> Value {
     let header =
         |description: &str| json!({ "description": description, "schema": { "type": "string" } });
-    let mut headers = json!({
+    let headers = json!({
         "X-Ledger-Position": header("Send it back as X-Min-Position to read your own write"),
         "Idempotency-Replayed": header("true when this is the answer to an earlier request"),
+        "ETag": header("The object's version from now on, where the service gives it one"),
     });
-    if mutation.versioned {
-        headers["ETag"] = header("The object's version from now on");
-    }
     json!({
         "description": format!("Done by {}; its answer", mutation.service),
         "headers": headers,

@@ -27,6 +27,8 @@ export interface World {
   reservations: (Item & { roomId: string })[];
   folios: (Item & { balance: Money })[];
   locks: (Item & { roomId: string })[];
+  tasks: Item[];
+  workOrders: Item[];
 }
 
 /** What a sign-in names itself; the simulator chooses the rest. */
@@ -68,6 +70,11 @@ export async function fault(service: string, faults: Record<string, unknown>): P
 
 export async function heal(service: string): Promise<void> {
   await ask("DELETE", `/sim/upstreams/${service}/faults`);
+}
+
+/** iam-service ends a session. */
+export async function revoke(tenantId: string, sessionId: string): Promise<void> {
+  await ask("POST", "/sim/revoke", { tenantId, sessionId, reason: "security" });
 }
 
 /** What an upstream has done for requests whose path ends so. */

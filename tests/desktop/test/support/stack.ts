@@ -7,6 +7,10 @@ export const stack = {
   get simulatorUrl(): string {
     return setting("SIMULATOR_URL");
   },
+  /** Between the service and its upstreams. */
+  get switchboardUrl(): string {
+    return setting("SWITCHBOARD_URL");
+  },
   get sessionTier(): URL {
     return new URL(setting("REDIS_SESSION_URL"));
   },
