@@ -1,8 +1,9 @@
 //! Use cases: what an operator or a worker wants done, one file each.
 
 pub mod acknowledge_alert;
+pub mod archive_claims;
 pub mod close_session;
-pub mod complete_lock_actions;
+pub mod complete_actions;
 pub mod consume_attestation;
 pub mod decide_suggestion;
 pub mod device_sync;

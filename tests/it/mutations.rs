@@ -1,6 +1,7 @@
 //! Every row of the mutation table through the binary: done once, recorded, refused, lost and found
 //! again.
 
+mod completion;
 mod mfa;
 mod scope;
 mod stock;
