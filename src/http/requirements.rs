@@ -88,6 +88,7 @@ const API: &[Row] = &[
     ("POST", "/maintenance/work-orders/{id}/block", Needs(Scope::MaintenanceBlock)),
     ("POST", "/maintenance/work-orders/{id}/resolve", Needs(Scope::MaintenanceResolve)),
     ("POST", "/maintenance/work-orders/{id}/verify", Needs(Scope::MaintenanceVerify)),
+    ("GET", "/audit/lock-actions/open", Needs(Scope::AuditRead)),
     ("GET", "/audit/ledgers", Needs(Scope::AuditRead)),
     ("GET", "/audit/ledgers/{ledger}/{year}/events", Needs(Scope::AuditRead)),
     ("GET", "/audit/ledgers/{ledger}/{year}/checkpoint", Needs(Scope::AuditRead)),

@@ -2,6 +2,7 @@
 
 pub mod get_ai_suggestions;
 pub mod get_alerts;
+pub mod get_audit_open_lock_actions;
 pub mod get_bootstrap;
 pub mod get_device_sync_status;
 pub mod get_devices;
@@ -49,6 +50,7 @@ fn authenticated() -> OpenApiRouter<App> {
         .merge(post_mutation::router())
         .routes(routes!(post_lock_issue_key::handle))
         .routes(routes!(post_lock_revoke_key::handle))
+        .routes(routes!(get_audit_open_lock_actions::handle))
         .routes(routes!(get_live_poll::handle))
         .routes(routes!(get_live::handle))
         .route("/sse/stream", get(get_live::handle))
