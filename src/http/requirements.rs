@@ -54,6 +54,8 @@ const API: &[Row] = &[
     ("PUT", "/preferences", Authenticated),
     ("GET", "/shortcuts", Authenticated),
     ("PUT", "/shortcuts", Authenticated),
+    ("GET", "/shortcuts/tenant", Needs(Scope::ShortcutsManage)),
+    ("PUT", "/shortcuts/tenant", Needs(Scope::ShortcutsManage)),
     ("GET", "/devices", Authenticated),
     ("POST", "/devices/{id}/heartbeat", Authenticated),
     ("GET", "/devices/{id}/sync-status", Authenticated),

@@ -14,6 +14,7 @@ pub mod get_preferences;
 pub mod get_session;
 pub mod get_shortcuts;
 pub mod get_sync_cursor;
+pub mod get_tenant_shortcuts;
 pub mod post_activity;
 pub mod post_ai_suggestion_decide;
 pub mod post_alert_acknowledge;
@@ -30,6 +31,7 @@ pub mod post_sync_handshake;
 pub mod put_offline_queue_hint;
 pub mod put_preferences;
 pub mod put_shortcuts;
+pub mod put_tenant_shortcuts;
 
 use axum::{Router, middleware, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -64,6 +66,8 @@ fn of_the_desk() -> OpenApiRouter<App> {
         .routes(routes!(put_preferences::handle))
         .routes(routes!(get_shortcuts::handle))
         .routes(routes!(put_shortcuts::handle))
+        .routes(routes!(get_tenant_shortcuts::handle))
+        .routes(routes!(put_tenant_shortcuts::handle))
         .routes(routes!(get_devices::handle))
         .routes(routes!(post_device_heartbeat::handle))
         .routes(routes!(get_device_sync_status::handle))
