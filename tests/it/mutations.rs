@@ -4,7 +4,7 @@
 mod completion;
 mod mfa;
 mod scope;
-mod stock;
+pub mod stock;
 
 use backoffice::upstream::Service as Upstream;
 use reqwest::{Method, StatusCode};
