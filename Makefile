@@ -19,7 +19,7 @@ conformance: ## every case of tests/conformance/cases.tsv, counted
 coverage: ## how much of the code the tests run
 	@ops/dev/coverage.sh
 
-bench: ## SUITE=access|read|all: figures beside their peers and limits
+bench: ## SUITE=access|read|write|all: figures beside their peers and limits
 	@ops/dev/bench.sh
 
 fuzz: ## SECONDS=60 TARGET=<one>: inputs made up against every reader of foreign bytes (needs nightly)

@@ -1,8 +1,9 @@
 //! Use cases: what an operator or a worker wants done, one file each.
 
 pub mod acknowledge_alert;
+pub mod archive_claims;
 pub mod close_session;
-pub mod complete_lock_actions;
+pub mod complete_actions;
 pub mod consume_attestation;
 pub mod decide_suggestion;
 pub mod device_sync;
@@ -12,6 +13,7 @@ pub mod idempotency;
 pub mod keep_sessions;
 pub mod keyed_work;
 pub mod lock_action;
+pub mod open_lock_actions;
 pub mod open_session;
 pub mod preferences;
 pub mod proxy_mutation;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use backoffice::{
-    app::{self, maintenance},
+    app::{self, jobs, maintenance},
     config::{self, Config, Foundation, Upstreams},
     database, desktop, dev, output, secrets,
     telemetry::{self, LogFormat},
@@ -92,7 +92,9 @@ enum Job {
     Partitions,
     /// Forget the answers of idempotency keys that no client may use any more
     PurgeIdempotency,
-    /// Find out what became of actions on locks that have no outcome
+    /// End the idempotency keys that nobody came back for, and archive all that ended
+    Archive,
+    /// Find out what became of actions that have no outcome
     Completer,
 }
 
@@ -142,11 +144,15 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Role::Job { name: Job::PurgeIdempotency } => {
             maintenance::purge_idempotency(&Foundation::from_environment()?).await
         }
-        Role::Job { name: Job::Completer } => {
-            let upstreams = Upstreams::from_environment()?;
-            maintenance::complete(&Foundation::from_environment()?, &upstreams).await
-        }
+        Role::Job { name: Job::Archive } => run_job(jobs::Job::Archive).await,
+        Role::Job { name: Job::Completer } => run_job(jobs::Job::Completer).await,
         Role::Desktop(options) => desktop::run(*options).await,
         Role::Dev(options) => dev::run(options).await,
     }
+}
+
+/// A job that works with the ledger and the upstream services.
+async fn run_job(job: jobs::Job) -> anyhow::Result<()> {
+    let upstreams = Upstreams::from_environment()?;
+    maintenance::run_job(&Foundation::from_environment()?, &upstreams, job).await
 }

@@ -62,6 +62,7 @@ scopes! {
     MaintenanceResolve = "maintenance.resolve";
     MaintenanceVerify = "maintenance.verify";
     AuditRead = "audit.read";
+    ShortcutsManage = "shortcuts.manage";
 }
 
 impl Scope {

@@ -61,6 +61,8 @@ pub enum Command {
         action: Action,
         details: Map<String, Value>,
         step_up: Option<StepUpUsed>,
+        /// Whether `details` is all of the request.
+        repeatable: bool,
         at: DateTime<Utc>,
     },
     /// The step-up that the action needs was missing or not good enough; `code` says which. Writes
@@ -127,10 +129,16 @@ impl Aggregate for OperatorAction {
 impl OperatorAction {
     fn decide(&self, command: Command) -> Result<Option<OperatorActionEvent>, Rejection> {
         match command {
-            Command::Request { action, details, step_up, at } => {
+            Command::Request { action, details, step_up, repeatable, at } => {
                 self.may_ask()?;
                 let requested_at = at;
-                Ok(Some(OperatorActionEvent::Requested { action, details, step_up, requested_at }))
+                Ok(Some(OperatorActionEvent::Requested {
+                    action,
+                    details,
+                    step_up,
+                    repeatable,
+                    requested_at,
+                }))
             }
             Command::RefuseStepUp { action, code, at } => {
                 self.may_ask()?;
@@ -329,6 +337,7 @@ mod tests {
             action: action(),
             details: Map::new(),
             step_up: Some(step_up()),
+            repeatable: true,
             at: at(5),
         }
     }
@@ -338,6 +347,7 @@ mod tests {
             action: action(),
             details: Map::new(),
             step_up: Some(step_up()),
+            repeatable: true,
             requested_at: at(5),
         }
     }

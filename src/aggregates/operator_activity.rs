@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use cqrs_es::{Aggregate, event_sink::EventSink};
-use events::ledger::operator_activity::{Activity, OperatorActivityEvent};
+use events::ledger::operator_activity::{Activity, Level, OperatorActivityEvent};
 use serde::{Deserialize, Serialize};
 
 /// Items of one batch.
@@ -23,6 +23,7 @@ pub enum Command {
         at: DateTime<Utc>,
     },
     NoteShortcuts {
+        level: Level,
         members: Vec<String>,
         at: DateTime<Utc>,
     },
@@ -75,8 +76,8 @@ impl OperatorActivity {
             Command::NotePreferences { members, at } => {
                 Ok(vec![OperatorActivityEvent::PreferencesChanged { members, at }])
             }
-            Command::NoteShortcuts { members, at } => {
-                Ok(vec![OperatorActivityEvent::ShortcutsChanged { members, at }])
+            Command::NoteShortcuts { level, members, at } => {
+                Ok(vec![OperatorActivityEvent::ShortcutsChanged { level, members, at }])
             }
         }
     }

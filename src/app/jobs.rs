@@ -1,9 +1,16 @@
 //! The jobs that a scheduler starts, or a person from the command line.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 
 use crate::{
-    commands::{Resources, complete_lock_actions},
+    commands::{
+        Resources,
+        archive_claims::{self, Archived},
+        complete_actions::Completer,
+    },
+    http,
     ledger::{Pools, idempotency::purge, partitions},
 };
 
@@ -14,17 +21,21 @@ pub enum Job {
     Partitions,
     /// Forgets the answers of idempotency keys that no client may use any more.
     PurgeIdempotency,
-    /// Finds out what became of actions on locks that have no outcome.
+    /// Ends the claims that nobody came back for, and archives all that ended.
+    Archive,
+    /// Finds out what became of actions that have no outcome.
     Completer,
 }
 
 impl Job {
-    pub const ALL: [Self; 3] = [Self::Partitions, Self::PurgeIdempotency, Self::Completer];
+    pub const ALL: [Self; 4] =
+        [Self::Partitions, Self::PurgeIdempotency, Self::Archive, Self::Completer];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Partitions => "partitions",
             Self::PurgeIdempotency => "purge-idempotency",
+            Self::Archive => "archive",
             Self::Completer => "completer",
         }
     }
@@ -41,12 +52,29 @@ impl Job {
         match self {
             Self::Partitions => make_partitions(pools).await,
             Self::PurgeIdempotency => purge_idempotency(pools).await,
+            Self::Archive => {
+                let done = archive_claims::run_once(resources, pools.jobs()).await;
+                let Archived { ended, archived, forgotten } = done.context("archive")?;
+                Ok(format!(
+                    "{archived} answered keys archived, {ended} ended that nobody came back for, \
+                     {forgotten} forgotten"
+                ))
+            }
             Self::Completer => {
-                let tried = complete_lock_actions::run_once(resources, pools.jobs()).await;
+                let tried = completer(pools, resources).run_once().await;
                 let tried = tried.context("completer")?;
                 Ok(format!("{tried} open actions looked into"))
             }
         }
+    }
+}
+
+/// What finds out what became of actions without an outcome.
+pub fn completer(pools: &Pools, resources: &Resources) -> Completer {
+    Completer {
+        resources: resources.clone(),
+        jobs: pools.jobs().clone(),
+        render: Arc::new(http::keyed::render_later),
     }
 }
 

@@ -162,11 +162,15 @@ pub async fn purge_idempotency(foundation: &Foundation) -> anyhow::Result<()> {
     output::line(jobs::purge_idempotency(&pools).await?)
 }
 
-/// Finds out what became of actions on locks that have no outcome.
+/// Runs a job that works with the ledger.
 ///
 /// # Errors
-/// When Postgres fails; what was found out stays recorded.
-pub async fn complete(foundation: &Foundation, upstreams: &Upstreams) -> anyhow::Result<()> {
+/// When Postgres fails; what was done before stays done.
+pub async fn run_job(
+    foundation: &Foundation,
+    upstreams: &Upstreams,
+    job: Job,
+) -> anyhow::Result<()> {
     let secrets = Secrets::read(&foundation.secrets_dir).context("SECRETS_DIR")?;
     let pools = connect::postgres(&foundation.stores).await?;
     let ledger = RunningLedger::start(&secrets, pools.clone())?;
@@ -178,7 +182,7 @@ pub async fn complete(foundation: &Foundation, upstreams: &Upstreams) -> anyhow:
         instance: foundation.instance.as_str().into(),
         turns: Turns::default(),
     };
-    let done = Job::Completer.run(&pools, &resources).await;
+    let done = job.run(&pools, &resources).await;
     ledger.stop().await;
     output::line(done?)
 }

@@ -8,6 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     connect::Started,
+    jobs,
     rotate,
     supervise::{keep_running, supervise},
 };
@@ -15,7 +16,7 @@ use crate::{
     access::{Gate, StoreError},
     clock,
     commands::{
-        close_session::Places, complete_lock_actions, force_log_out, forget_desk, keep_sessions,
+        archive_claims, close_session::Places, force_log_out, forget_desk, keep_sessions,
         replay_offline, report,
     },
     config::Config,
@@ -110,7 +111,7 @@ pub fn start(
     complete(started, tracker, shutdown);
     look_after_desks(started, tracker, shutdown);
     partition(started, tracker, shutdown);
-    purge(started, tracker, shutdown);
+    look_after_claims(started, tracker, shutdown);
 }
 
 fn publish(
@@ -234,13 +235,10 @@ fn report(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken
 }
 
 fn complete(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
-    let (resources, pools) = (started.app.commands().clone(), started.app.pools().clone());
-    supervise("lock-action-completion", tracker, shutdown, move |shutdown| {
-        let (resources, pools) = (resources.clone(), pools.clone());
-        async move {
-            let head = resources.ledger.head();
-            complete_lock_actions::run(&resources, pools.jobs(), head, &shutdown).await
-        }
+    let completer = jobs::completer(started.app.pools(), started.app.commands());
+    supervise("completion", tracker, shutdown, move |shutdown| {
+        let completer = completer.clone();
+        async move { completer.run(&shutdown).await }
     });
 }
 
@@ -278,7 +276,13 @@ fn partition(started: &Started, tracker: &TaskTracker, shutdown: &CancellationTo
     });
 }
 
-fn purge(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
+/// Claims are ended, archived and forgotten.
+fn look_after_claims(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
+    let (resources, pools) = (started.app.commands().clone(), started.app.pools().clone());
+    supervise("archive", tracker, shutdown, move |shutdown| {
+        let (resources, pools) = (resources.clone(), pools.clone());
+        async move { archive_claims::run(&resources, pools.jobs(), &shutdown).await }
+    });
     let pools = started.app.pools().clone();
     supervise("purge-idempotency", tracker, shutdown, move |shutdown| {
         let pools = pools.clone();

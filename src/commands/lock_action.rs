@@ -3,7 +3,7 @@
 //!
 //! The first append claims the key, uses up the step-up and says what is wanted; then the call goes
 //! out, under a key that every repetition has; the last append says what became of it and holds the
-//! answer. What stops in between is found out by [`complete_lock_actions`](super::complete_lock_actions)
+//! answer. What stops in between is found out by [`complete_actions`](super::complete_actions)
 //! or by the same request coming again.
 
 pub mod asking;

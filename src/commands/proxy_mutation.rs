@@ -17,18 +17,21 @@ use super::{
 use crate::{
     aggregates::{
         OperatorAction,
-        operator_action::{Command, Conclusion, Rejection, Stage},
+        operator_action::{Command, Rejection, Stage},
     },
     ledger::{ClaimWrite, StoredResponse, event_store::TenantStore},
     upstream::{
-        Answer, UpstreamError,
+        UpstreamError,
         ending::Ending,
         mutations::{self, Mutation, Sending, StepUp, body},
     },
 };
 
 mod step_up;
+pub(super) mod verdict;
 
+/// What the key is derived for under which the upstream knows a mutation.
+pub(super) const UPSTREAM_KEY: &str = "mutation-upstream-key";
 /// How often a command is decided anew after losing a race for its stream or its key.
 const ATTEMPTS_MAX: u32 = 4;
 
@@ -158,7 +161,7 @@ impl Request<'_> {
     /// Asks the upstream, under the key that every attempt has.
     async fn ask(&self, resources: &Resources, begun: &Begun) -> Ending {
         let Wish { mutation, target_id, property_id, body, if_match, .. } = self.wish;
-        let upstream_key = self.keyed.upstream_key(resources, "mutation-upstream-key");
+        let upstream_key = self.keyed.upstream_key(resources, UPSTREAM_KEY);
         let sending = Sending {
             mutation,
             target_id: target_id.as_deref(),
@@ -179,25 +182,7 @@ impl Request<'_> {
         ending: Ending,
     ) -> Result<Outcome, ProxyError> {
         report(self.wish.mutation, ending.label());
-        let (conclusion, answer) = match ending {
-            Ending::Done(answer) => {
-                let status = answer.status.as_u16();
-                (Conclusion::Completed { status }, Ok(kept(answer)))
-            }
-            Ending::Refused(error) => {
-                let (status, code) = error.said();
-                let status = status.unwrap_or_default();
-                (Conclusion::Refused { status, code }, Ok((self.render)(&error)))
-            }
-            Ending::NotDone(error) => {
-                let (status, code) = error.said();
-                (Conclusion::NotSent { status, code }, Err(error))
-            }
-            Ending::Unknown(error) => {
-                let (status, _) = error.said();
-                (Conclusion::Unknown { status }, Err(error))
-            }
-        };
+        let (conclusion, answer) = verdict::of(ending, self.render);
         let claim: ClaimWrite = match &answer {
             Ok(response) => self.keyed.complete(response.clone()),
             Err(_) => self.keyed.give_up(),
@@ -210,10 +195,13 @@ impl Request<'_> {
     }
 
     fn asking(&self, resources: &Resources, step_up: Option<StepUpUsed>) -> Command {
+        let details = body::recorded(self.wish.mutation.body, &self.wish.body);
+        let is_whole = details.len() == self.wish.body.len() && self.wish.if_match.is_none();
         Command::Request {
             action: self.action(),
-            details: body::recorded(self.wish.mutation.body, &self.wish.body),
+            details,
             step_up,
+            repeatable: is_whole,
             at: resources.clock.now(),
         }
     }
@@ -255,22 +243,11 @@ impl Request<'_> {
     }
 }
 
-/// The upstream's answer as everybody gets it who repeats the request.
-fn kept(answer: Answer) -> StoredResponse {
-    let etag = answer.etag.map(|etag| ("etag".to_owned(), etag));
-    if answer.body.is_null() {
-        return StoredResponse::new(answer.status.as_u16(), etag, Vec::new());
-    }
-    let mut response = StoredResponse::json(answer.status.as_u16(), &answer.body);
-    response.headers.extend(etag);
-    response
-}
-
 fn failed(error: AggregateError<Rejection>) -> ProxyError {
     CommandError::from_aggregate(error).into()
 }
 
-fn report(mutation: &Mutation, outcome: &'static str) {
+pub(super) fn report(mutation: &Mutation, outcome: &'static str) {
     metrics::counter!(
         "bff_backoffice_mutation_total", "verb" => mutation.verb, "outcome" => outcome
     )

@@ -1,15 +1,20 @@
-//! The keys of the desktop's actions: the map that comes with the service, and what each operator
-//! has made of it. Table `shortcut_override`.
+//! The keys of the desktop's actions: the map that comes with the service, what the tenant has made
+//! of it for everybody, and what each operator has made of that.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::LazyLock,
-};
+mod keys;
+mod table;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use events::ledger::operator_activity::Level;
 use serde::{Deserialize, Serialize};
-use sqlx::PgConnection;
 use utoipa::ToSchema;
 
+pub use self::keys::{Overrides, is_action, is_keys};
+use self::{
+    keys::{MAP_REVISION, doubled, merged},
+    table::{EVERYBODY, Row},
+};
 use super::{
     Actor, CommandError, Resources,
     idempotency::{KeyedRequest, Outcome},
@@ -18,33 +23,6 @@ use super::{
 };
 use crate::{aggregates::operator_activity::Command, ledger::StoredResponse};
 
-/// Action → keys; `None`: the action has none.
-pub type Overrides = BTreeMap<String, Option<String>>;
-
-static MAP: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
-    toml::from_str(include_str!("shortcuts/map.toml"))
-        .expect("the map is valid, which a test reads")
-});
-/// Grows when the map changes, so that a desktop's copy does not outlive it.
-const MAP_REVISION: u32 = 1;
-const MODIFIERS: [&str; 3] = ["Ctrl", "Alt", "Shift"];
-const NAMED_KEYS: [&str; 14] = [
-    "Enter",
-    "Backspace",
-    "Delete",
-    "Insert",
-    "Home",
-    "End",
-    "PageUp",
-    "PageDown",
-    "Space",
-    "Tab",
-    "Up",
-    "Down",
-    "Left",
-    "Right",
-];
-
 /// The map of one operator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -52,23 +30,24 @@ const NAMED_KEYS: [&str; 14] = [
 pub struct Shortcuts {
     /// Action → keys. An action without keys is not in it.
     pub shortcuts: BTreeMap<String, String>,
-    /// What the operator has changed: action → keys, or null for none.
+    /// What the operator has changed, or of the tenant's map the tenant: action → keys, or null for
+    /// none.
     #[schema(value_type = BTreeMap<String, Option<String>>)]
     pub overrides: Overrides,
 }
 
-/// What stands, and its version.
+/// What stands at the levels that a map is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    pub overrides: Overrides,
-    /// 0 before the first change.
-    version: i64,
-    changed_by: Option<String>,
+    tenant: Row,
+    /// `None` in the tenant's own map.
+    operator: Option<Row>,
 }
 
-/// What the operator wants: all overrides there shall be.
+/// What is wanted: all overrides there shall be at a level.
 #[derive(Clone, Debug)]
 pub struct Wish {
+    pub level: Level,
     pub overrides: Overrides,
     /// `If-Match` as it was sent.
     pub if_match: Option<String>,
@@ -81,50 +60,49 @@ pub enum ShortcutError {
     /// The map is not the one that the wish is about.
     #[error("the shortcuts have been changed in the meantime")]
     Changed,
-}
-
-/// Whether there is such an action.
-pub fn is_action(name: &str) -> bool {
-    MAP.contains_key(name)
-}
-
-/// Whether this is how keys are written: modifiers in their order, then one key. A letter, a digit
-/// or a named key needs a modifier; a function key does not.
-pub fn is_keys(text: &str) -> bool {
-    let mut parts: Vec<&str> = text.split('+').collect();
-    let key = parts.pop().unwrap_or_default();
-    let places: Option<Vec<usize>> =
-        parts.iter().map(|part| MODIFIERS.iter().position(|modifier| modifier == part)).collect();
-    let Some(places) = places else { return false };
-    if !places.is_sorted_by(|one, other| one < other) {
-        return false;
-    }
-    let is_function = key
-        .strip_prefix('F')
-        .and_then(|number| number.parse::<u8>().ok())
-        .is_some_and(|number| (1..=12).contains(&number) && key == format!("F{number}"));
-    let is_plain =
-        matches!(key.as_bytes(), [byte] if byte.is_ascii_uppercase() || byte.is_ascii_digit());
-    is_function || (!places.is_empty() && (is_plain || NAMED_KEYS.contains(&key)))
-}
-
-/// Two actions of the resulting map that would have the same keys.
-pub fn doubled(overrides: &Overrides) -> Option<String> {
-    let mut taken = BTreeSet::new();
-    merged(overrides)
-        .into_iter()
-        .find(|(_, keys)| !taken.insert(keys.clone()))
-        .map(|(name, _)| name)
+    /// Another action has the keys that this one is to have.
+    #[error("the keys for {0} are taken")]
+    Taken(String),
 }
 
 impl Standing {
     pub fn shortcuts(&self) -> Shortcuts {
-        Shortcuts { shortcuts: merged(&self.overrides), overrides: self.overrides.clone() }
+        let overrides = self.own().overrides.clone();
+        let shortcuts = match &self.operator {
+            None => merged(&[&self.tenant.overrides]),
+            Some(operator) => merged(&[&self.tenant.overrides, &operator.overrides]),
+        };
+        Shortcuts { shortcuts, overrides }
     }
 
-    /// Quotes and all.
+    /// Of the whole map, quotes and all.
     pub fn entity_tag(&self) -> String {
-        format!("\"{MAP_REVISION}-{}\"", self.version)
+        let tenant = self.tenant.version;
+        match &self.operator {
+            None => format!("\"{MAP_REVISION}-{tenant}\""),
+            Some(operator) => format!("\"{MAP_REVISION}-{tenant}-{}\"", operator.version),
+        }
+    }
+
+    /// The level that is nearest to whom the map is for.
+    fn own(&self) -> &Row {
+        self.operator.as_ref().unwrap_or(&self.tenant)
+    }
+
+    /// The same with another row there.
+    fn with_own(&self, row: Row) -> Self {
+        match &self.operator {
+            None => Self { tenant: row, operator: None },
+            Some(_) => Self { tenant: self.tenant.clone(), operator: Some(row) },
+        }
+    }
+
+    /// The action that cannot have the keys that `overrides` give it at this level.
+    fn taken(&self, overrides: &Overrides) -> Option<String> {
+        match &self.operator {
+            None => doubled(&[], overrides),
+            Some(_) => doubled(&[&self.tenant.overrides], overrides),
+        }
     }
 
     fn answer(&self) -> StoredResponse {
@@ -134,34 +112,26 @@ impl Standing {
     }
 }
 
-fn merged(overrides: &Overrides) -> BTreeMap<String, String> {
-    MAP.iter()
-        .filter_map(|(action, keys)| {
-            let keys = match overrides.get(action) {
-                Some(own) => own.as_ref()?,
-                None => keys,
-            };
-            Some((action.clone(), keys.clone()))
-        })
-        .collect()
-}
-
-/// The caller's map.
+/// The caller's map, or the tenant's.
 ///
 /// # Errors
 /// [`CommandError::Unavailable`].
-pub async fn read(resources: &Resources, actor: &Actor) -> Result<Standing, CommandError> {
+pub async fn read(
+    resources: &Resources,
+    actor: &Actor,
+    level: Level,
+) -> Result<Standing, CommandError> {
     let read = async {
         let mut transaction = resources.ledger.pools().begin(&actor.caller.tenant_id).await?;
-        let standing = standing(&mut transaction, actor).await?;
+        let standing = standing(&mut transaction, actor, level).await?;
         transaction.commit().await?;
         sqlx::Result::Ok(standing)
     };
     read.await.map_err(unavailable)
 }
 
-/// Changes the caller's map. Runs to its end even when the client hangs up: call it in a task of
-/// its own.
+/// Changes the caller's map, or the tenant's. Runs to its end even when the client hangs up: call it
+/// in a task of its own.
 ///
 /// # Errors
 /// See [`ShortcutError`]; nothing is changed then, except after [`CommandError::Unavailable`]: the
@@ -176,8 +146,11 @@ pub async fn write(
     }
     let (before, after) = change(resources, actor, (wish, keyed)).await?;
     let response = after.answer();
-    let command =
-        Command::NoteShortcuts { members: changed(&before, &after), at: resources.clock.now() };
+    let command = Command::NoteShortcuts {
+        level: wish.level,
+        members: changed(&before, &after.own().overrides),
+        at: resources.clock.now(),
+    };
     let claim = keyed.start_and_complete(actor, response.clone());
     match note(resources, actor, keyed, (command, claim)).await {
         Ok(position) => Ok(Outcome::new(response, Some(position))),
@@ -189,151 +162,67 @@ pub async fn write(
     }
 }
 
-/// Compares and sets. A repetition finds its own change and leaves it.
+/// Compares and sets; answers what was overridden before and what stands after. A repetition finds
+/// its own change and leaves it.
 async fn change(
     resources: &Resources,
     actor: &Actor,
     (wish, keyed): (&Wish, &KeyedRequest),
 ) -> Result<(Overrides, Standing), ShortcutError> {
     let claim = format!("{}/{}", keyed.key.device_id, keyed.key.key);
+    let tenant_id = &actor.caller.tenant_id;
     let changing = async {
-        let mut transaction = resources.ledger.pools().begin(&actor.caller.tenant_id).await?;
-        let before = standing(&mut transaction, actor).await?;
-        if before.changed_by.as_deref() == Some(claim.as_str()) {
-            // What was there before it is gone: all that is the operator's own counts as changed.
-            return Ok(Some((Overrides::new(), before)));
+        let mut transaction = resources.ledger.pools().begin(tenant_id).await?;
+        let before = standing(&mut transaction, actor, wish.level).await?;
+        if before.own().changed_by.as_deref() == Some(claim.as_str()) {
+            // What was there before it is gone: all that is the level's own counts as changed.
+            return Ok(Ok((Overrides::new(), before)));
         }
         let tag = before.entity_tag();
         if wish.if_match.as_ref().is_some_and(|wished| *wished != tag && wished != "*") {
-            return Ok(None);
+            return Ok(Err(ShortcutError::Changed));
         }
-        let after = Standing {
+        if let Some(action) = before.taken(&wish.overrides) {
+            return Ok(Err(ShortcutError::Taken(action)));
+        }
+        let row = Row {
             overrides: wish.overrides.clone(),
-            version: before.version + 1,
+            version: before.own().version + 1,
             changed_by: Some(claim.clone()),
         };
-        let is_set = set(&mut transaction, actor, (&before, &after), resources.clock.now()).await?;
+        let whose = (tenant_id, owner(actor, wish.level));
+        let at = resources.clock.now();
+        let is_set = table::set(&mut transaction, whose, (before.own(), &row), at).await?;
         transaction.commit().await?;
-        sqlx::Result::Ok(is_set.then_some((before.overrides, after)))
+        let after = before.with_own(row);
+        let changed = is_set.then(|| (before.own().overrides.clone(), after));
+        sqlx::Result::Ok(changed.ok_or(ShortcutError::Changed))
     };
-    changing.await.map_err(unavailable)?.ok_or(ShortcutError::Changed)
+    changing.await.map_err(unavailable)?
 }
 
-fn changed(before: &Overrides, after: &Standing) -> Vec<String> {
-    let names: BTreeSet<&String> = before.keys().chain(after.overrides.keys()).collect();
-    names
-        .into_iter()
-        .filter(|name| before.get(*name) != after.overrides.get(*name))
-        .cloned()
-        .collect()
+fn changed(before: &Overrides, after: &Overrides) -> Vec<String> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    names.into_iter().filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
 }
 
-async fn standing(db: &mut PgConnection, actor: &Actor) -> sqlx::Result<Standing> {
-    let row = sqlx::query!(
-        r#"
-        select overrides::text as "overrides!", version, changed_by
-        from shortcut_override
-        where tenant_id = $1 and operator_id = $2
-        "#,
-        actor.caller.tenant_id.as_str(),
-        actor.caller.operator_id.as_str(),
-    )
-    .fetch_optional(db)
-    .await?;
-    let Some(row) = row else {
-        return Ok(Standing { overrides: Overrides::new(), version: 0, changed_by: None });
-    };
-    let overrides: Overrides =
-        serde_json::from_str(&row.overrides).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    // An action that this version does not have any more has no keys to give.
-    let overrides = overrides.into_iter().filter(|(name, _)| is_action(name)).collect();
-    Ok(Standing { overrides, version: row.version, changed_by: Some(row.changed_by) })
-}
-
-/// False when somebody else was faster.
-async fn set(
-    db: &mut PgConnection,
+async fn standing(
+    db: &mut sqlx::PgConnection,
     actor: &Actor,
-    (before, after): (&Standing, &Standing),
-    at: chrono::DateTime<chrono::Utc>,
-) -> sqlx::Result<bool> {
-    let overrides = serde_json::to_string(&after.overrides).expect("a map of texts is JSON");
-    let done = sqlx::query!(
-        r#"
-        insert into shortcut_override as known
-            (tenant_id, operator_id, overrides, version, changed_at, changed_by)
-        values ($1, $2, $3::text::jsonb, $4, $5, $6)
-        on conflict (tenant_id, operator_id) do update
-        set overrides = excluded.overrides,
-            version = excluded.version,
-            changed_at = excluded.changed_at,
-            changed_by = excluded.changed_by
-        where known.version = $7
-        "#,
-        actor.caller.tenant_id.as_str(),
-        actor.caller.operator_id.as_str(),
-        overrides,
-        after.version,
-        at,
-        after.changed_by.as_deref().unwrap_or_default(),
-        before.version,
-    )
-    .execute(db)
-    .await?;
-    Ok(0 < done.rows_affected())
+    level: Level,
+) -> sqlx::Result<Standing> {
+    let tenant_id = &actor.caller.tenant_id;
+    let tenant = table::read(&mut *db, tenant_id, EVERYBODY).await?;
+    let operator = match level {
+        Level::Tenant => None,
+        Level::Operator => Some(table::read(db, tenant_id, owner(actor, level)).await?),
+    };
+    Ok(Standing { tenant, operator })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_map_that_comes_with_the_service_is_good() {
-        assert!(20 < MAP.len());
-        for (action, keys) in MAP.iter() {
-            assert!(is_keys(keys), "{action}: {keys}");
-        }
-        assert_eq!(doubled(&Overrides::new()), None);
-    }
-
-    #[test]
-    fn keys_are_written_in_one_way() {
-        for good in ["F1", "F12", "Ctrl+A", "Ctrl+Alt+Shift+9", "Alt+F4", "Shift+Enter"] {
-            assert!(is_keys(good), "{good}");
-        }
-        for bad in [
-            "",
-            "A",
-            "F0",
-            "F13",
-            "F01",
-            "Enter",
-            "ctrl+a",
-            "Ctrl+",
-            "Ctrl+a",
-            "Alt+Ctrl+A",
-            "Ctrl+Ctrl+A",
-            "Ctrl",
-            "Ctrl+AB",
-            "Ctrl+A+B",
-        ] {
-            assert!(!is_keys(bad), "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_override_replaces_removes_and_may_not_double() {
-        let overrides = |keys: &[(&str, Option<&str>)]| -> Overrides {
-            keys.iter().map(|(name, keys)| ((*name).to_owned(), keys.map(str::to_owned))).collect()
-        };
-        let own = overrides(&[("search.open", Some("Ctrl+J")), ("desktop.help", None)]);
-        assert_eq!(merged(&own)["search.open"], "Ctrl+J");
-        assert!(!merged(&own).contains_key("desktop.help"));
-        assert_eq!(doubled(&own), None);
-        assert!(doubled(&overrides(&[("search.open", Some("F1"))])).is_some());
-        assert_eq!(
-            doubled(&overrides(&[("search.open", Some("F1")), ("desktop.help", None)])),
-            None
-        );
+fn owner(actor: &Actor, level: Level) -> &str {
+    match level {
+        Level::Tenant => EVERYBODY,
+        Level::Operator => actor.caller.operator_id.as_str(),
     }
 }

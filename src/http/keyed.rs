@@ -1,13 +1,15 @@
 //! Mutations under a key: what their routes do before and after the command.
 
 use axum::{body::Body, response::Response};
+use events::Metadata;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use ulid::Ulid;
 
 use super::{
+    BASE_PATH,
     codes::Code,
     problem::{PROBLEM_JSON, Problem},
-    request_context::RequestContext,
+    request_context::{RequestContext, TRACEPARENT, X_REQUEST_ID},
 };
 use crate::{
     access::{Caller, idempotency_key},
@@ -98,6 +100,20 @@ pub fn render(
             body: serde_json::to_vec(&document).expect("strings and numbers always serialise"),
         }
     }
+}
+
+/// The same for a client that has gone: in its language, and named as its request was.
+pub fn render_later(metadata: &Metadata, path: &str, error: &UpstreamError) -> StoredResponse {
+    let named = [
+        (X_REQUEST_ID, &metadata.request_id),
+        (TRACEPARENT, &metadata.trace_id),
+        (header::ACCEPT_LANGUAGE, &metadata.locale),
+    ];
+    let headers = named
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_ref()?.parse().ok()?)))
+        .collect();
+    render(&RequestContext::new(&headers, &format!("{BASE_PATH}{path}")))(error)
 }
 
 /// The answer of a command, the same bytes for everybody who repeats the request.

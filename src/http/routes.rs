@@ -2,6 +2,7 @@
 
 pub mod get_ai_suggestions;
 pub mod get_alerts;
+pub mod get_audit_open_lock_actions;
 pub mod get_bootstrap;
 pub mod get_device_sync_status;
 pub mod get_devices;
@@ -13,6 +14,7 @@ pub mod get_preferences;
 pub mod get_session;
 pub mod get_shortcuts;
 pub mod get_sync_cursor;
+pub mod get_tenant_shortcuts;
 pub mod post_activity;
 pub mod post_ai_suggestion_decide;
 pub mod post_alert_acknowledge;
@@ -29,6 +31,7 @@ pub mod post_sync_handshake;
 pub mod put_offline_queue_hint;
 pub mod put_preferences;
 pub mod put_shortcuts;
+pub mod put_tenant_shortcuts;
 
 use axum::{Router, middleware, routing::get};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -49,6 +52,7 @@ fn authenticated() -> OpenApiRouter<App> {
         .merge(post_mutation::router())
         .routes(routes!(post_lock_issue_key::handle))
         .routes(routes!(post_lock_revoke_key::handle))
+        .routes(routes!(get_audit_open_lock_actions::handle))
         .routes(routes!(get_live_poll::handle))
         .routes(routes!(get_live::handle))
         .route("/sse/stream", get(get_live::handle))
@@ -62,6 +66,8 @@ fn of_the_desk() -> OpenApiRouter<App> {
         .routes(routes!(put_preferences::handle))
         .routes(routes!(get_shortcuts::handle))
         .routes(routes!(put_shortcuts::handle))
+        .routes(routes!(get_tenant_shortcuts::handle))
+        .routes(routes!(put_tenant_shortcuts::handle))
         .routes(routes!(get_devices::handle))
         .routes(routes!(post_device_heartbeat::handle))
         .routes(routes!(get_device_sync_status::handle))

@@ -1,6 +1,7 @@
 //! Table `idempotency`: what a client's `X-Idempotency-Key` stands for. Reads are from the primary:
 //! a stale miss would run a command twice.
 
+pub mod archive;
 pub mod purge;
 
 use std::time::Duration;

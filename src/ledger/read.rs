@@ -119,8 +119,7 @@ impl StoredEvent {
     /// # Errors
     /// When it is not one of `E`, or a newer binary wrote it.
     pub fn decode<E: LedgerEvent>(&self) -> Result<E, CorruptRecord> {
-        let (kind, data) = upcast(&self.kind, serde_json::from_slice(&self.body)?)?;
-        Ok(serde_json::from_value(json!({ "kind": kind, "data": data }))?)
+        decode(&self.kind, &self.body)
     }
 
     /// The leaf hash of what is stored. Another one than `leaf_hash` means that somebody changed
@@ -143,6 +142,15 @@ impl StoredEvent {
         .hash()
         .expect("strings and numbers are JSON")
     }
+}
+
+/// A stored event without its personal fields, in its kind's current version.
+///
+/// # Errors
+/// When it is not one of `E`, or a newer binary wrote it.
+pub fn decode<E: LedgerEvent>(kind: &str, body: &[u8]) -> Result<E, CorruptRecord> {
+    let (kind, data) = upcast(kind, serde_json::from_slice(body)?)?;
+    Ok(serde_json::from_value(json!({ "kind": kind, "data": data }))?)
 }
 
 /// A row of `event`.

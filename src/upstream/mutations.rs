@@ -121,6 +121,11 @@ impl Mutation {
         self.path.replace("{id}", id.unwrap_or_default())
     }
 
+    /// Our route for the object with this id, below the base path.
+    pub fn route_to(&self, id: Option<&str>) -> String {
+        self.route.replace("{id}", id.unwrap_or_default())
+    }
+
     /// How long the service is asked at most, all attempts of the catalogue's row together.
     pub fn deadline(&self) -> Duration {
         let row = self.service.row();

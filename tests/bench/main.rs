@@ -12,6 +12,7 @@ mod access;
 mod access_keys;
 mod journey;
 mod report;
+mod write;
 /// What the integration tests stand on, those parts that are needed here.
 #[path = "../it/support"]
 #[expect(dead_code, reason = "the integration tests use more of it")]
@@ -19,6 +20,7 @@ mod support {
     pub mod broker;
     pub mod database;
     pub mod desktop;
+    pub mod locks;
     pub mod platform;
     pub mod port;
     pub mod redis;
@@ -37,6 +39,9 @@ use self::report::Report;
 struct Arguments {
     #[arg(value_enum, default_value = "all")]
     suite: Suite,
+    /// How long each figure of open loop is measured.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=600))]
+    seconds: u32,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -48,18 +53,23 @@ enum Suite {
     Access,
     /// The way of an alert through the running service, and its start.
     Read,
+    /// What operators do, at ten times the capacity model.
+    Write,
     All,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { suite, bench: _ } = Arguments::parse();
+    let Arguments { suite, seconds, bench: _ } = Arguments::parse();
     let mut all_met = true;
     if matches!(suite, Suite::Access | Suite::All) {
         all_met &= finish("access", &access::run().await);
     }
     if matches!(suite, Suite::Read | Suite::All) {
         all_met &= finish("read", &journey::run().await);
+    }
+    if matches!(suite, Suite::Write | Suite::All) {
+        all_met &= finish("write", &write::run(seconds).await);
     }
     if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -6,7 +6,10 @@ use backoffice::{
     database::Role,
     ledger::{
         ClaimState, ClaimWrite,
-        idempotency::purge::{self, BATCH_MAX},
+        idempotency::{
+            archive,
+            purge::{self, BATCH_MAX},
+        },
     },
 };
 use reqwest::StatusCode;
@@ -52,8 +55,10 @@ async fn id_36_a_key_is_good_for_a_day_whether_the_purge_is_early_late_or_stoppe
         assert_eq!(late.status, StatusCode::BAD_REQUEST, "{}", late.body);
         assert_eq!(late.body["code"], "MELMASTOON.GENERAL.IDEMPOTENCY_KEY_EXPIRED");
         // The second time around it is gone, and the answer is the same.
-        let (ran, said) = world.run(&["job", "purge-idempotency"]);
-        assert!(ran && said.contains("answered keys forgotten"), "{said}");
+        for (job, done) in [("archive", "archived"), ("purge-idempotency", "forgotten")] {
+            let (ran, said) = world.run(&["job", job]);
+            assert!(ran && said.contains(&format!("answered keys {done}")), "{said}");
+        }
         assert_eq!(claims(&world, &over).await, Vec::<String>::new());
     }
     assert_eq!(effects(&world, &alert_id).await, 1);
@@ -86,6 +91,11 @@ async fn id_37_a_purge_takes_what_is_answered_and_old_in_bounded_bites_beside_ev
     assert_eq!(held.fetch_all(&mut *transaction).await.unwrap().len(), 1);
 
     let (one, two) = (database.pools(), database.other_pools());
+    assert_eq!(purge::purge_batch(one.jobs()).await.unwrap(), 0, "nothing is archived yet");
+    assert_eq!(archive::archive_batch(one.jobs()).await.unwrap(), archive::BATCH_MAX);
+    let (by_one, by_two) = tokio::join!(archive::archive(one.jobs()), archive::archive(two.jobs()));
+    assert_eq!(archive::BATCH_MAX + by_one.unwrap() + by_two.unwrap(), 2_500);
+    assert_eq!(database.count("idempotency_archive").await, 2_500);
     let first = purge::purge_batch(one.jobs()).await.unwrap();
     assert_eq!(first, BATCH_MAX);
     let replays = async {

@@ -1,5 +1,6 @@
 //! Keys of doors over HTTP against the binary: recorded before, done once, found out afterwards.
 
+mod audit;
 mod completion;
 mod drill;
 mod step_up;

@@ -61,3 +61,4 @@ mod tenant_isolation;
 mod upstream_calls;
 mod version_floor;
 mod views;
+mod write_routes;

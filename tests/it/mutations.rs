@@ -1,9 +1,10 @@
 //! Every row of the mutation table through the binary: done once, recorded, refused, lost and found
 //! again.
 
+mod completion;
 mod mfa;
 mod scope;
-mod stock;
+pub mod stock;
 
 use backoffice::upstream::Service as Upstream;
 use reqwest::{Method, StatusCode};

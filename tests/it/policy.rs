@@ -67,6 +67,10 @@ async fn a_role_without_the_scope_reaches_no_route_that_needs_it() {
         let answer = match method {
             Method::GET => desktop.get(&service, &path).await,
             Method::POST => desktop.post(&service, &path, "no key", &json!({ "x": 1 })).await,
+            Method::PUT => {
+                let headers = [("content-type", b"application/json".as_slice())];
+                desktop.send_bytes(&service, (Method::PUT, &path), &headers, b"{\"x\":1}").await
+            }
             other => panic!("teach this test to send {other}"),
         };
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path} needs {}", scope.name());

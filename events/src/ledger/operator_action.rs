@@ -69,6 +69,10 @@ pub enum OperatorActionEvent {
         details: Map<String, Value>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         step_up: Option<StepUpUsed>,
+        /// `details` and `action` are the whole request: it can be made again from here. Absent in
+        /// older events, which say nothing of it.
+        #[serde(default)]
+        repeatable: bool,
         requested_at: DateTime<Utc>,
     },
 

@@ -27,9 +27,26 @@ pub enum OperatorActivityEvent {
 
     /// Actions of the desktop have got other keys.
     ///
-    /// Source: `PUT /shortcuts`.
+    /// Source: `PUT /shortcuts`, `PUT /shortcuts/tenant`.
     #[serde(rename = "melmastoon.bff.backoffice.shortcuts.changed.v1", rename_all = "camelCase")]
-    ShortcutsChanged { members: Vec<String>, at: DateTime<Utc> },
+    ShortcutsChanged {
+        /// Absent in older events: the operator's own.
+        #[serde(default)]
+        level: Level,
+        members: Vec<String>,
+        at: DateTime<Utc>,
+    },
+}
+
+/// For whom keys were changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// For the one who changed them.
+    #[default]
+    Operator,
+    /// For everybody of the tenant who has not chosen differently.
+    Tenant,
 }
 
 /// One thing an operator did. Ids and small values only, nothing personal.

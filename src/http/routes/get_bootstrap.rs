@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
+use events::ledger::operator_activity::Level;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -124,7 +125,7 @@ pub(super) async fn handle(
     let (profile, preferences, shortcuts, queue_hints) = tokio::join!(
         tenant::tenant(&app.commands().upstream, &caller.tenant_id),
         preferences::read(app.commands(), &actor),
-        shortcuts::read(app.commands(), &actor),
+        shortcuts::read(app.commands(), &actor, Level::Operator),
         hint::list(app.commands(), &actor),
     );
     let profile = match profile {

@@ -5,6 +5,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use events::ledger::operator_activity::Level;
 use http::header;
 
 use crate::{
@@ -27,7 +28,7 @@ use crate::{
     ),
 )]
 pub(super) async fn handle(State(app): State<App>, entrant: Entrant) -> Result<Response, Problem> {
-    let standing = shortcuts::read(app.commands(), &entrant.actor()).await?;
+    let standing = shortcuts::read(app.commands(), &entrant.actor(), Level::Operator).await?;
     let tag = standing.entity_tag();
     Ok(([(header::ETAG, tag)], Json(standing.shortcuts())).into_response())
 }

@@ -1,6 +1,7 @@
 //! `PUT /shortcuts`: the caller gives actions of the desktop other keys, or none.
 
 use axum::{extract::State, response::Response};
+use events::ledger::operator_activity::Level;
 use garde::Validate;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -63,17 +64,31 @@ pub(super) async fn handle(
     headers: HeaderMap,
     Json(request): Json<Request>,
 ) -> Result<Response, Problem> {
-    let key = keyed::key(&app, &headers)?;
-    let if_match = if_match::read(&headers)?.map(str::to_owned);
+    put(&app, &entrant, (&headers, request), Level::Operator).await
+}
+
+/// Replaces the overrides of a level.
+pub(super) async fn put(
+    app: &App,
+    entrant: &Entrant,
+    (headers, request): (&HeaderMap, Request),
+    level: Level,
+) -> Result<Response, Problem> {
+    let key = keyed::key(app, headers)?;
+    let if_match = if_match::read(headers)?.map(str::to_owned);
     check(&request.overrides)?;
     let actor = entrant.actor();
-    let route = format!("PUT /shortcuts if-match={}", if_match.as_deref().unwrap_or_default());
+    let path = match level {
+        Level::Tenant => "/shortcuts/tenant",
+        Level::Operator => "/shortcuts",
+    };
+    let route = format!("PUT {path} if-match={}", if_match.as_deref().unwrap_or_default());
     let keyed = KeyedRequest::new(app.commands(), &actor, key, &route, &json!(request));
-    let wish = Wish { overrides: request.overrides, if_match };
+    let wish = Wish { level, overrides: request.overrides, if_match };
     let commands = app.commands().clone();
     let writing = async move { shortcuts::write(&commands, &actor, (&wish, &keyed)).await };
-    let outcome = keyed::to_its_end(&app, writing).await?;
-    Ok(keyed::response(&app, &entrant.caller, outcome))
+    let outcome = keyed::to_its_end(app, writing).await?;
+    Ok(keyed::response(app, &entrant.caller, outcome))
 }
 
 impl From<ShortcutError> for Problem {
@@ -81,11 +96,14 @@ impl From<ShortcutError> for Problem {
         match error {
             ShortcutError::Command(error) => error.into(),
             ShortcutError::Changed => Self::new(Code::PreconditionFailed),
+            ShortcutError::Taken(action) => {
+                Self::new(Code::ValidationFailed).field(format!("overrides.{action}"), "TAKEN")
+            }
         }
     }
 }
 
-/// Actions and keys that there are, and no keys twice.
+/// Actions that there are, and keys that can be.
 fn check(overrides: &Overrides) -> Result<(), Problem> {
     let mut problem = Problem::new(Code::ValidationFailed);
     for (action, keys) in overrides {
@@ -95,11 +113,6 @@ fn check(overrides: &Overrides) -> Result<(), Problem> {
         } else if keys.as_deref().is_some_and(|keys| !shortcuts::is_keys(keys)) {
             problem = problem.field(format!("overrides.{action}"), "INVALID");
         }
-    }
-    if problem.errors.is_empty()
-        && let Some(action) = shortcuts::doubled(overrides)
-    {
-        problem = problem.field(format!("overrides.{action}"), "TAKEN");
     }
     if problem.errors.is_empty() { Ok(()) } else { Err(problem) }
 }

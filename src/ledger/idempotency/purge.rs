@@ -1,4 +1,5 @@
-//! Worker: forgets answered claims once no client may ask for them any more.
+//! Worker: forgets answered claims once no client may ask for them any more and the archive has
+//! them.
 //!
 //! A key older than 24 h is refused before its claim is looked for, so that a late purge, or none,
 //! changes no answer.
@@ -34,7 +35,8 @@ pub async fn run(jobs: &PgPool, shutdown: &CancellationToken) -> Result<(), sqlx
 }
 
 /// Deletes every answered claim that is older than [`KEPT`], a batch at a time, and answers how many
-/// there were. Claims still worked on, or whose outcome is unknown, are never deleted.
+/// there were. Claims still worked on, or whose outcome is unknown, are never deleted; neither are
+/// those that are not archived yet.
 ///
 /// # Errors
 /// When the database fails; the batches before are deleted.
@@ -60,12 +62,18 @@ pub async fn purge_batch(jobs: &PgPool) -> Result<u64, sqlx::Error> {
         delete from idempotency
         where (tenant_id, device_id, key) in (
             select tenant_id, device_id, key
-            from idempotency
+            from idempotency claim
             where state = 'completed'
               and created_at < now() - $1 * interval '1 second'
+              and exists (
+                  select from idempotency_archive known
+                  where known.tenant_id = claim.tenant_id
+                    and known.device_id = claim.device_id
+                    and known.key = claim.key
+              )
             order by created_at
             limit $2
-            for update skip locked
+            for update of claim skip locked
         )
         "#,
         KEPT.as_secs_f64(),

@@ -4,7 +4,10 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use super::{put, recorded, second_device, sign_in, start};
-use crate::support::desktop::key;
+use crate::support::{
+    desktop::{Desktop, key},
+    service::{Service, World},
+};
 
 const ROUTE: &str = "/shortcuts";
 
@@ -94,4 +97,78 @@ async fn of_two_changes_of_one_version_one_is_made() {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 412]);
     assert_eq!(recorded(&world, "shortcuts.changed").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_tenants_keys_are_for_everybody_who_has_not_chosen_differently() {
+    let (world, service, mut owner) = start_as(&["owner"]).await;
+    let mut desk = sign_in(&world, json!({ "roles": ["front_desk"] })).await;
+    let of_tenant = "/shortcuts/tenant";
+    let own = json!({ "overrides": { "desktop.help": "Ctrl+J" } });
+    let written = put(&mut desk, &service, (ROUTE, &key()), (&own, None)).await;
+    assert_eq!(written.status, StatusCode::OK, "{}", written.body);
+    let before = owner.get(&service, of_tenant).await;
+    let tag = before.headers["etag"].to_str().unwrap().to_owned();
+    let seen_before = owner.get(&service, ROUTE).await;
+
+    let wish = json!({ "overrides": { "search.open": "Ctrl+J", "desktop.help": "Ctrl+H" } });
+    let first = key();
+    let changed = put(&mut owner, &service, (of_tenant, &first), (&wish, Some(&tag))).await;
+    let again = put(&mut owner, &service, (of_tenant, &first), (&wish, Some(&tag))).await;
+    let late = put(&mut owner, &service, (of_tenant, &key()), (&wish, Some(&tag))).await;
+
+    assert_eq!(changed.status, StatusCode::OK, "{}", changed.body);
+    assert_eq!(changed.body["shortcuts"]["search.open"], "Ctrl+J");
+    assert_eq!(changed.body["overrides"], wish["overrides"]);
+    assert_eq!(again.bytes, changed.bytes);
+    assert_eq!(late.status, StatusCode::PRECONDITION_FAILED, "{}", late.body);
+    let seen = owner.get(&service, ROUTE).await;
+    assert_eq!(seen.body["shortcuts"], changed.body["shortcuts"]);
+    assert_eq!(seen.body["overrides"], json!({}));
+    assert_ne!(seen.headers["etag"], seen_before.headers["etag"], "the result is another one");
+    // The operator's own keys stand, and nothing else has them.
+    let seen = desk.get(&service, ROUTE).await;
+    assert_eq!(seen.body["shortcuts"]["desktop.help"], "Ctrl+J");
+    assert_eq!(seen.body["shortcuts"].get("search.open"), None);
+    let taken = json!({ "overrides": { "search.open": "Ctrl+H" } });
+    let refused = put(&mut desk, &service, (ROUTE, &key()), (&taken, None)).await;
+    assert_eq!(refused.body["errors"][0]["code"], "TAKEN", "by the tenant: {}", refused.body);
+    let freed = json!({ "overrides": { "search.open": "Ctrl+H", "desktop.help": null } });
+    let freed = put(&mut desk, &service, (ROUTE, &key()), (&freed, None)).await;
+    assert_eq!(freed.status, StatusCode::OK, "by the operator: {}", freed.body);
+    assert_eq!(freed.body["shortcuts"]["search.open"], "Ctrl+H");
+    let events = recorded(&world, "shortcuts.changed").await;
+    let levels: Vec<_> = events.iter().map(|(_, data, _)| data["level"].clone()).collect();
+    assert_eq!(levels, ["operator", "tenant", "operator"]);
+}
+
+#[tokio::test]
+async fn a_tenants_keys_are_changed_by_those_who_may_and_stay_with_the_tenant() {
+    let (world, service, mut owner) = start_as(&["owner"]).await;
+    let mut desk = sign_in(&world, json!({ "roles": ["front_desk", "property_manager"] })).await;
+    let elsewhere = world.simulator.tenant_ids()[1].clone();
+    let mut other = Desktop::sign_in(&world, &elsewhere, json!({ "roles": ["owner"] })).await;
+    let standard = other.get(&service, ROUTE).await;
+    let (route, wish) = ("/shortcuts/tenant", json!({ "overrides": { "search.open": "F5" } }));
+
+    let denied = put(&mut desk, &service, (route, &key()), (&wish, None)).await;
+    let taken = put(&mut owner, &service, (route, &key()), (&wish, None)).await;
+    let wish = json!({ "overrides": { "search.open": "Ctrl+J" } });
+    let done = put(&mut owner, &service, (route, &key()), (&wish, None)).await;
+
+    assert_eq!(denied.status, StatusCode::FORBIDDEN, "{}", denied.body);
+    assert_eq!(desk.get(&service, route).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(taken.status, StatusCode::BAD_REQUEST, "{}", taken.body);
+    let errors = json!([{ "field": "overrides.search.open", "code": "TAKEN" }]);
+    assert_eq!(taken.body["errors"], errors);
+    assert_eq!(done.status, StatusCode::OK, "{}", done.body);
+    assert_eq!(other.get(&service, ROUTE).await.body, standard.body);
+    assert_eq!(recorded(&world, "shortcuts.changed").await.len(), 1);
+}
+
+async fn start_as(roles: &[&str]) -> (World, Service, Desktop) {
+    let world = World::start().await;
+    let service = world.service().await;
+    let desktop = sign_in(&world, json!({ "roles": roles })).await;
+    (world, service, desktop)
 }

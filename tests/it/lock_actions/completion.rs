@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
-use backoffice::commands::{
-    Actor, Resources, StoredResponse,
-    complete_lock_actions::{self, count, read_on, try_due},
-    idempotency::KeyedRequest,
-    lock_action::{self, Deed, LockActionError, Wish},
+use backoffice::{
+    app::jobs,
+    commands::{
+        Actor, Resources, StoredResponse,
+        complete_actions::{Completer, count, read_on},
+        idempotency::KeyedRequest,
+        lock_action::{self, Deed, LockActionError, Wish},
+    },
 };
-use events::ledger::lock_action::KeyKind;
+use events::{Ledger, ledger::lock_action::KeyKind};
 use tokio::task::JoinSet;
 use ulid::Ulid;
 
@@ -84,9 +87,13 @@ impl Bench {
     }
 
     async fn complete(&self) {
+        assert_eq!(self.completer().try_due().await.unwrap(), 1);
         let jobs = self.replica.pools.jobs();
-        assert_eq!(try_due(&self.resources(), jobs).await.unwrap(), 1);
         while read_on(jobs).await.unwrap() != 0 {}
+    }
+
+    fn completer(&self) -> Completer {
+        jobs::completer(&self.replica.pools, &self.resources())
     }
 
     async fn kinds(&self) -> Vec<String> {
@@ -199,14 +206,13 @@ async fn what_nobody_can_find_out_stays_open_and_is_counted() {
     fault(&bench.world, json!({ "status": 503 })).await;
     bench.age(20.0).await;
     bench.complete().await;
-    let openings = count(bench.replica.pools.jobs()).await.unwrap();
+    let openings = count(bench.replica.pools.jobs(), Ledger::LockAudit).await.unwrap();
     assert_eq!((openings.open, openings.unknown), (0, 1));
     assert!(Duration::from_mins(19) < openings.oldest, "{openings:?}");
     assert_eq!(bench.kinds().await, ["requested.v1", "outcome_unknown.v1"]);
     heal(&bench.world).await;
     bench.age(20.0).await;
-    let jobs = bench.replica.pools.jobs();
-    assert_eq!(complete_lock_actions::run_once(&bench.resources(), jobs).await.unwrap(), 1);
+    assert_eq!(bench.completer().run_once().await.unwrap(), 1);
     assert_eq!(bench.resolution().await["reason"], "not_applied");
 }
 

@@ -1,6 +1,8 @@
 //! What became of one action: what lock-integration-service has said of it, what it answers when
 //! asked again, or what it shows.
 
+use std::time::Duration;
+
 use events::{
     KeyCredentialId, Metadata,
     ledger::lock_action::{LockDemand, LockFailure, LockFinding},
@@ -9,7 +11,7 @@ use events::{
 use serde_json::Value;
 use sqlx::PgPool;
 
-use super::{Due, REPEATED_FOR, SETTLED_AFTER};
+use super::{Due, REPEATED_FOR};
 use crate::{
     aggregates::lock_action::{Command, Failure, Outcome, Wanted},
     commands::{
@@ -20,6 +22,9 @@ use crate::{
     upstream::{CallContext, UpstreamError, lock_integration},
 };
 
+/// From then on what a read does not show has not happened and will not: longer than
+/// lock-integration-service works on a request after the last repetition.
+const SETTLED_AFTER: Duration = Duration::from_secs(150);
 /// The states of a key that opens nothing, and never will again.
 const ENDED: [&str; 2] = ["revoked", "failed"];
 

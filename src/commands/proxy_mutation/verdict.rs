@@ -1,0 +1,44 @@
+//! What the end of a call means for the ledger, and what is kept of it as the answer.
+
+use crate::{
+    aggregates::operator_action::Conclusion,
+    ledger::StoredResponse,
+    upstream::{Answer, UpstreamError, ending::Ending},
+};
+
+/// The answer that stands for everybody who repeats the request, or why there is none.
+pub type Kept = Result<StoredResponse, UpstreamError>;
+
+/// What is recorded of a call that ended so, and what is answered.
+pub fn of(ending: Ending, render: impl Fn(&UpstreamError) -> StoredResponse) -> (Conclusion, Kept) {
+    match ending {
+        Ending::Done(answer) => {
+            let status = answer.status.as_u16();
+            (Conclusion::Completed { status }, Ok(kept(answer)))
+        }
+        Ending::Refused(error) => {
+            let (status, code) = error.said();
+            let status = status.unwrap_or_default();
+            (Conclusion::Refused { status, code }, Ok(render(&error)))
+        }
+        Ending::NotDone(error) => {
+            let (status, code) = error.said();
+            (Conclusion::NotSent { status, code }, Err(error))
+        }
+        Ending::Unknown(error) => {
+            let (status, _) = error.said();
+            (Conclusion::Unknown { status }, Err(error))
+        }
+    }
+}
+
+/// The upstream's answer as everybody gets it who repeats the request.
+fn kept(answer: Answer) -> StoredResponse {
+    let etag = answer.etag.map(|etag| ("etag".to_owned(), etag));
+    if answer.body.is_null() {
+        return StoredResponse::new(answer.status.as_u16(), etag, Vec::new());
+    }
+    let mut response = StoredResponse::json(answer.status.as_u16(), &answer.body);
+    response.headers.extend(etag);
+    response
+}

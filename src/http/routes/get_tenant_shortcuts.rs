@@ -1,0 +1,35 @@
+//! `GET /shortcuts/tenant`: the keys of the desktop's actions as the tenant has them for everybody.
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use events::ledger::operator_activity::Level;
+use http::header;
+
+use crate::{
+    app::App,
+    commands::shortcuts::{self, Shortcuts},
+    http::{caller::Entrant, problem::Problem},
+};
+
+#[utoipa::path(
+    get,
+    path = "/shortcuts/tenant",
+    operation_id = "getTenantShortcuts",
+    summary = "The keys of the desktop's actions before operators change them",
+    tag = "desk",
+    responses(
+        (status = 200, body = Shortcuts, description = "The map, and what is the tenant's own",
+            headers(("ETag" = String, description = "Its version, for If-Match"))),
+        (status = 401, response = crate::http::openapi::Problem),
+        (status = 403, response = crate::http::openapi::Problem),
+        (status = 503, response = crate::http::openapi::Problem),
+    ),
+)]
+pub(super) async fn handle(State(app): State<App>, entrant: Entrant) -> Result<Response, Problem> {
+    let standing = shortcuts::read(app.commands(), &entrant.actor(), Level::Tenant).await?;
+    let tag = standing.entity_tag();
+    Ok(([(header::ETAG, tag)], Json(standing.shortcuts())).into_response())
+}
