@@ -8,8 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     connect::Started,
-    jobs,
-    rotate,
+    jobs, rotate,
     supervise::{keep_running, supervise},
 };
 use crate::{

@@ -2,10 +2,11 @@
 
 use http::Method;
 use utoipa::{
-    OpenApi, ToResponse,
+    IntoParams, OpenApi, ToResponse,
     openapi::{
         Header, Ref, RefOr, Response, SecurityRequirement,
         header::HeaderBuilder,
+        path::{Operation, Parameter},
         security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -69,6 +70,23 @@ const OF_PROBLEMS: [(&str, &str); 6] = [
     ("ETag", "With 412, where the object's version is known"),
 ];
 
+/// On answers to what is done under a key.
+const OF_KEYED: [(&str, &str); 2] = [
+    ("X-Ledger-Position", "Send it back as X-Min-Position to read your own write"),
+    ("Idempotency-Replayed", "true when this is the answer to an earlier request"),
+];
+
+/// The parameter of everything that is done once: a route that names it is described with all that
+/// comes with it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct IdempotencyKey {
+    /// ULID of this wish; the same key has one effect and one answer
+    #[param(rename = "X-Idempotency-Key")]
+    #[expect(dead_code, reason = "the derive reads its name")]
+    key: String,
+}
+
 /// Says of every operation which credentials it needs, and with what the layers around the routes
 /// may answer in its place. A status that a route describes itself stays as it is there.
 pub fn completed(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
@@ -86,16 +104,20 @@ pub fn completed(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::Ope
             let Some(requirement) = requirements::of(&method, path) else { continue };
             operation.security = security(requirement);
             let is_admitted = !matches!(requirement, Requirement::Open | Requirement::Scheduler);
+            let is_keyed = is_admitted && !is_admitting(path) && takes_key(operation);
             for response in operation.responses.responses.values_mut() {
                 if let RefOr::T(response) = response {
                     describe_headers(response, &NAMES);
                     describe_headers(response, if is_admitted { &STANDING } else { &[] });
+                    describe_headers(response, if is_keyed { &OF_KEYED } else { &[] });
                 }
             }
-            for status in of_the_layers(requirement, path, operation.request_body.is_some()) {
+            let of_the_key: &[&str] = if is_keyed { &["409", "422"] } else { &[] };
+            let of_the_layers = of_the_layers(requirement, path, operation.request_body.is_some());
+            for status in of_the_layers.iter().chain(of_the_key) {
                 let problem = Ref::from_response_name("Problem");
                 let responses = &mut operation.responses.responses;
-                responses.entry(status.to_owned()).or_insert_with(|| problem.into());
+                responses.entry((*status).to_owned()).or_insert_with(|| problem.into());
             }
         }
     }
@@ -142,6 +164,16 @@ fn security(requirement: Requirement) -> Option<Vec<SecurityRequirement>> {
     Some(vec![together])
 }
 
+fn is_admitting(path: &str) -> bool {
+    path.strip_prefix(BASE_PATH).is_some_and(|path| ADMITTING.contains(&path))
+}
+
+fn takes_key(operation: &Operation) -> bool {
+    let parameters = operation.parameters.iter().flatten();
+    let is_key = |parameter: &RefOr<Parameter>| matches!(parameter, RefOr::T(parameter) if parameter.name == "X-Idempotency-Key");
+    parameters.into_iter().any(is_key)
+}
+
 /// The statuses, each a problem, with which a request may end before its route or without it.
 fn of_the_layers(requirement: Requirement, path: &str, takes_body: bool) -> Vec<&'static str> {
     // A target with a second spelling; a body larger than any may be.
@@ -160,8 +192,8 @@ fn of_the_layers(requirement: Requirement, path: &str, takes_body: bool) -> Vec<
         }
         Requirement::Scope(_) => statuses.extend(["401", "403", "429", "503"]),
     }
-    let is_admitting = path.strip_prefix(BASE_PATH).is_some_and(|path| ADMITTING.contains(&path));
-    if matches!(requirement, Requirement::Authenticated | Requirement::Scope(_)) && !is_admitting {
+    let is_session = matches!(requirement, Requirement::Authenticated | Requirement::Scope(_));
+    if is_session && !is_admitting(path) {
         // A property that is not the caller's; an app that is too old.
         statuses.extend(["404", "426"]);
     }

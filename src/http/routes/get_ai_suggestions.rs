@@ -96,11 +96,6 @@ struct Wish {
                 marked compliant",
             headers(("X-Cache" = String,
                 description = "hit, or miss when the view was rebuilt now"))),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 403, response = crate::http::openapi::Problem),
-        (status = 404, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

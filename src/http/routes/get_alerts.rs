@@ -80,11 +80,6 @@ struct Wish {
         (status = 200, description = "A page of alerts", body = Page<Item>,
             headers(("X-Cache" = String,
                 description = "hit, or miss when the view was rebuilt now"))),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 403, response = crate::http::openapi::Problem),
-        (status = 404, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

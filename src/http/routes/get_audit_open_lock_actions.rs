@@ -67,11 +67,6 @@ pub struct Item {
     responses(
         (status = 200, description = "A page of actions; empty when all have their outcome",
             body = Page),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 403, response = crate::http::openapi::Problem),
-        (status = 404, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

@@ -112,8 +112,6 @@ pub struct Live {
     responses(
         (status = 200, body = Bootstrap,
             description = "Session, operator, properties, locale, theme and live settings"),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

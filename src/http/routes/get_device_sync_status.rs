@@ -17,9 +17,6 @@ use crate::{
     params(("id" = String, Path, description = "The device of the token")),
     responses(
         (status = 200, body = Status, description = "Its last state"),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 404, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

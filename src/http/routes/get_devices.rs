@@ -27,8 +27,6 @@ pub struct Page {
     tag = "devices",
     responses(
         (status = 200, body = Page, description = "Devices, the last one heard of first"),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

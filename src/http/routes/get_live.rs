@@ -54,10 +54,7 @@ pub struct Frame {
             description = "Server-sent events; one stream a device, a newer one supersedes it"),
         (status = 204, description = "None of the channels is for this caller's roles: there will be \
             nothing to come back for"),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
         (status = 406, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

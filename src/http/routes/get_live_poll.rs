@@ -60,9 +60,6 @@ pub struct Event {
     ),
     responses(
         (status = 200, description = "What happened after the cursor", body = Polled),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

@@ -25,8 +25,6 @@ pub struct Page {
     tag = "devices",
     responses(
         (status = 200, body = Page, description = "Hints of the last seven days"),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

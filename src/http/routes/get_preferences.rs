@@ -39,11 +39,7 @@ pub struct Preferences {
                 ("X-Cache" = String,
                     description = "miss, or stale while tenant-service is away"),
             )),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 404, response = crate::http::openapi::Problem),
         (status = 502, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
-        (status = 504, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(State(app): State<App>, entrant: Entrant) -> Result<Response, Problem> {

@@ -50,8 +50,6 @@ pub struct SessionApp {
     tag = "session",
     responses(
         (status = 200, body = Session, description = "The session"),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

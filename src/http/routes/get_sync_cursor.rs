@@ -22,11 +22,7 @@ use crate::{
         (status = 200, body = Standing, description = "Stream → opaque cursor",
             headers(("X-Cache" = String,
                 description = "hit, miss, or stale while sync-service is away"))),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 404, response = crate::http::openapi::Problem),
         (status = 502, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
-        (status = 504, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(State(app): State<App>, entrant: Entrant) -> Result<Response, Problem> {

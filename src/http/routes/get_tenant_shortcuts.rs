@@ -23,9 +23,6 @@ use crate::{
     responses(
         (status = 200, body = Shortcuts, description = "The map, and what is the tenant's own",
             headers(("ETag" = String, description = "Its version, for If-Match"))),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 403, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(State(app): State<App>, entrant: Entrant) -> Result<Response, Problem> {

@@ -17,7 +17,9 @@ use crate::{
         idempotency::KeyedRequest,
         record_activity::{self, BATCH_MAX, Recorded},
     },
-    http::{body::Json, caller::Entrant, codes::Code, keyed, problem::Problem},
+    http::{
+        body::Json, caller::Entrant, codes::Code, keyed, openapi::IdempotencyKey, problem::Problem,
+    },
 };
 
 const ROUTE: &str = "POST /activity";
@@ -66,23 +68,11 @@ pub struct Target {
     summary = "Records what the operator did at the desktop",
     tag = "desk",
     params(
-        ("X-Idempotency-Key" = String, Header,
-            description = "ULID of this wish; the same key has one effect and one answer"),
+        IdempotencyKey,
     ),
     request_body = Request,
     responses(
-        (status = 200, body = Recorded, description = "Each item is an event of its own now",
-            headers(
-                ("X-Ledger-Position" = String,
-                    description = "Send it back as X-Min-Position to read your own write"),
-                ("Idempotency-Replayed" = String,
-                    description = "true when this is the answer to an earlier request"),
-            )),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 409, response = crate::http::openapi::Problem),
-        (status = 422, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
+        (status = 200, body = Recorded, description = "Each item is an event of its own now"),
     ),
 )]
 pub(super) async fn handle(

@@ -24,6 +24,7 @@ use crate::{
         codes::Code,
         extract::Path,
         inbox, keyed,
+        openapi::IdempotencyKey,
         problem::{PROBLEM_JSON, Problem},
         request_context::RequestContext,
         validators::fulfils,
@@ -71,27 +72,13 @@ pub struct Request {
     tag = "ai",
     params(
         ("id" = String, Path, description = "The orchestrator's suggestion id"),
-        ("X-Idempotency-Key" = String, Header,
-            description = "ULID of this wish; the same key has one effect and one answer"),
+        IdempotencyKey,
     ),
     request_body = Request,
     responses(
         (status = 200, body = SuggestionDecided,
-            description = "The decision, which stands whether or not the orchestrator can be told",
-            headers(
-                ("X-Ledger-Position" = String,
-                    description = "Send it back as X-Min-Position to read your own write"),
-                ("Idempotency-Replayed" = String,
-                    description = "true when this is the answer to an earlier request"),
-            )),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 403, response = crate::http::openapi::Problem),
-        (status = 404, response = crate::http::openapi::Problem),
-        (status = 409, response = crate::http::openapi::Problem),
+            description = "The decision, which stands whether or not the orchestrator can be told"),
         (status = 410, response = crate::http::openapi::Problem),
-        (status = 422, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

@@ -17,7 +17,8 @@ use crate::{
         idempotency::KeyedRequest,
     },
     http::{
-        body::Json, caller::Entrant, codes::Code, extract::Path, inbox, keyed, problem::Problem,
+        body::Json, caller::Entrant, codes::Code, extract::Path, inbox, keyed,
+        openapi::IdempotencyKey, problem::Problem,
     },
 };
 
@@ -40,26 +41,12 @@ pub struct Request {
     tag = "alerts",
     params(
         ("id" = String, Path, description = "The upstream's alert id"),
-        ("X-Idempotency-Key" = String, Header,
-            description = "ULID of this wish; the same key has one effect and one answer"),
+        IdempotencyKey,
     ),
     request_body = Request,
     responses(
         (status = 200, body = Acknowledgment,
-            description = "The acknowledgment that stands, this one or the first one",
-            headers(
-                ("X-Ledger-Position" = String,
-                    description = "Send it back as X-Min-Position to read your own write"),
-                ("Idempotency-Replayed" = String,
-                    description = "true when this is the answer to an earlier request"),
-            )),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 403, response = crate::http::openapi::Problem),
-        (status = 404, response = crate::http::openapi::Problem),
-        (status = 409, response = crate::http::openapi::Problem),
-        (status = 422, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
+            description = "The acknowledgment that stands, this one or the first one"),
     ),
 )]
 pub(super) async fn handle(

@@ -22,6 +22,7 @@ use crate::{
         caller::Entrant,
         codes::Code,
         keyed,
+        openapi::IdempotencyKey,
         problem::Problem,
         validators::{fulfils, is_opaque},
     },
@@ -64,27 +65,14 @@ impl fmt::Debug for Request {
     summary = "Confirms a second factor; the attestation is good for one action within 5 minutes",
     tag = "session",
     params(
-        ("X-Idempotency-Key" = String, Header,
-            description = "ULID of this wish; the same key has one effect and one answer"),
+        IdempotencyKey,
     ),
     request_body = Request,
     responses(
         (status = 200, body = Attestation,
-            description = "The attestation, bound to tenant, operator, device, key and scope",
-            headers(
-                ("X-Ledger-Position" = String,
-                    description = "Send it back as X-Min-Position to read your own write"),
-                ("Idempotency-Replayed" = String,
-                    description = "true when this is the answer to an earlier request"),
-            )),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
+            description = "The attestation, bound to tenant, operator, device, key and scope"),
         (status = 403, response = crate::http::openapi::Problem),
-        (status = 409, response = crate::http::openapi::Problem),
-        (status = 422, response = crate::http::openapi::Problem),
         (status = 502, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
-        (status = 504, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

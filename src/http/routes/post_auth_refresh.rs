@@ -75,14 +75,10 @@ pub struct Tokens {
     request_body = Body,
     responses(
         (status = 200, body = Tokens, description = "New tokens, bound to the same key"),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
         (status = 403, response = crate::http::openapi::Problem),
         (status = 409, response = crate::http::openapi::Problem),
         (status = 422, response = crate::http::openapi::Problem),
         (status = 502, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
-        (status = 504, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

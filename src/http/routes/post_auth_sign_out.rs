@@ -34,11 +34,8 @@ const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
     ),
     responses(
         (status = 204, description = "The session has ended, now or before"),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
         (status = 409, response = crate::http::openapi::Problem),
         (status = 422, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

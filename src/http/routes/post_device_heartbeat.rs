@@ -64,10 +64,6 @@ pub struct Response {
     request_body = Request,
     responses(
         (status = 200, body = Response, description = "The state is kept"),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 404, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

@@ -31,9 +31,7 @@ pub struct Done {
         description = "`partitions`, `purge-idempotency`, `archive` or `completer`")),
     responses(
         (status = 200, body = Done, description = "The job has run"),
-        (status = 401, response = crate::http::openapi::Problem),
         (status = 404, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

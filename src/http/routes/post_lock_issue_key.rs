@@ -18,6 +18,7 @@ use crate::{
         codes::Code,
         extract::Path,
         locks,
+        openapi::IdempotencyKey,
         problem::Problem,
         validators::{fulfils, is},
     },
@@ -57,27 +58,12 @@ pub struct Request {
     tag = "locks",
     params(
         ("lockId" = String, Path, description = "The lock at lock-integration-service"),
-        ("X-Idempotency-Key" = String, Header,
-            description = "ULID of this wish; the same key has one effect and one answer"),
+        IdempotencyKey,
     ),
     request_body = Request,
     responses(
-        (status = 200, body = Done, description = "The key is issued",
-            headers(
-                ("X-Ledger-Position" = String,
-                    description = "Send it back as X-Min-Position to read your own write"),
-                ("Idempotency-Replayed" = String,
-                    description = "true when this is the answer to an earlier request"),
-            )),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 403, response = crate::http::openapi::Problem),
-        (status = 404, response = crate::http::openapi::Problem),
-        (status = 409, response = crate::http::openapi::Problem),
-        (status = 422, response = crate::http::openapi::Problem),
+        (status = 200, body = Done, description = "The key is issued"),
         (status = 502, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
-        (status = 504, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

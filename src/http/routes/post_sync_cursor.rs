@@ -17,6 +17,7 @@ use crate::{
         body::Json,
         caller::Entrant,
         keyed,
+        openapi::IdempotencyKey,
         problem::Problem,
         validators::{fulfils, is_opaque},
     },
@@ -49,26 +50,12 @@ pub struct Request {
     summary = "Moves one cursor of the device, if it stands where it is expected to",
     tag = "sync",
     params(
-        ("X-Idempotency-Key" = String, Header,
-            description = "ULID of this wish; the same key has one effect and one answer"),
+        IdempotencyKey,
     ),
     request_body = Request,
     responses(
-        (status = 200, body = Standing, description = "All cursors as they stand now",
-            headers(
-                ("X-Ledger-Position" = String,
-                    description = "Send it back as X-Min-Position to read your own write"),
-                ("Idempotency-Replayed" = String,
-                    description = "true when this is the answer to an earlier request"),
-            )),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 404, response = crate::http::openapi::Problem),
-        (status = 409, response = crate::http::openapi::Problem),
-        (status = 422, response = crate::http::openapi::Problem),
+        (status = 200, body = Standing, description = "All cursors as they stand now"),
         (status = 502, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
-        (status = 504, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

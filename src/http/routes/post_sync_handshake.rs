@@ -15,7 +15,7 @@ use crate::{
         idempotency::KeyedRequest,
         keyed_work::WorkError,
     },
-    http::{body::Json, caller::Entrant, keyed, problem::Problem},
+    http::{body::Json, caller::Entrant, keyed, openapi::IdempotencyKey, problem::Problem},
 };
 
 const ROUTE: &str = "POST /sync/handshake";
@@ -37,27 +37,13 @@ pub struct Request {
     summary = "Opens an exchange of data with sync-service",
     tag = "sync",
     params(
-        ("X-Idempotency-Key" = String, Header,
-            description = "ULID of this wish; the same key has one effect and one answer"),
+        IdempotencyKey,
     ),
     request_body = Request,
     responses(
         (status = 200, body = Session,
-            description = "A token good for ten minutes, and where the device stands",
-            headers(
-                ("X-Ledger-Position" = String,
-                    description = "Send it back as X-Min-Position to read your own write"),
-                ("Idempotency-Replayed" = String,
-                    description = "true when this is the answer to an earlier request"),
-            )),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 404, response = crate::http::openapi::Problem),
-        (status = 409, response = crate::http::openapi::Problem),
-        (status = 422, response = crate::http::openapi::Problem),
+            description = "A token good for ten minutes, and where the device stands"),
         (status = 502, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
-        (status = 504, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

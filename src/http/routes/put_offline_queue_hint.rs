@@ -20,6 +20,7 @@ use crate::{
         body::Json,
         caller::Entrant,
         keyed,
+        openapi::IdempotencyKey,
         problem::Problem,
         validators::{fulfils, is_opaque},
     },
@@ -53,23 +54,11 @@ pub struct Request {
     summary = "Says what this device has queued; kept for seven days, never authoritative",
     tag = "devices",
     params(
-        ("X-Idempotency-Key" = String, Header,
-            description = "ULID of this wish; the same key has one effect and one answer"),
+        IdempotencyKey,
     ),
     request_body = Request,
     responses(
-        (status = 200, body = Hint, description = "The hint as the other devices see it",
-            headers(
-                ("X-Ledger-Position" = String,
-                    description = "Send it back as X-Min-Position to read your own write"),
-                ("Idempotency-Replayed" = String,
-                    description = "true when this is the answer to an earlier request"),
-            )),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 409, response = crate::http::openapi::Problem),
-        (status = 422, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
+        (status = 200, body = Hint, description = "The hint as the other devices see it"),
     ),
 )]
 pub(super) async fn handle(

@@ -14,7 +14,10 @@ use crate::{
         idempotency::KeyedRequest,
         preferences::{self, Wish},
     },
-    http::{body::Json, caller::Entrant, if_match, keyed, problem::Problem, validators::fulfils},
+    http::{
+        body::Json, caller::Entrant, if_match, keyed, openapi::IdempotencyKey, problem::Problem,
+        validators::fulfils,
+    },
 };
 
 const MEMBERS_MAX: usize = 128;
@@ -38,8 +41,7 @@ pub struct Request {
     summary = "Replaces what the operator prefers, on every device",
     tag = "desk",
     params(
-        ("X-Idempotency-Key" = String, Header,
-            description = "ULID of this wish; the same key has one effect and one answer"),
+        IdempotencyKey,
         ("If-Match" = Option<String>, Header,
             description = "`ETag` of the version that this one replaces; without it, any"),
     ),
@@ -48,20 +50,9 @@ pub struct Request {
         (status = 200, body = Preferences, description = "The preferences that stand",
             headers(
                 ("ETag" = String, description = "Their version, for If-Match"),
-                ("X-Ledger-Position" = String,
-                    description = "Send it back as X-Min-Position to read your own write"),
-                ("Idempotency-Replayed" = String,
-                    description = "true when this is the answer to an earlier request"),
             )),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 404, response = crate::http::openapi::Problem),
-        (status = 409, response = crate::http::openapi::Problem),
         (status = 412, response = crate::http::openapi::Problem),
-        (status = 422, response = crate::http::openapi::Problem),
         (status = 502, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
-        (status = 504, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

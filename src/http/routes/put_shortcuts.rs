@@ -14,7 +14,10 @@ use crate::{
         idempotency::KeyedRequest,
         shortcuts::{self, Overrides, ShortcutError, Shortcuts, Wish},
     },
-    http::{body::Json, caller::Entrant, codes::Code, if_match, keyed, problem::Problem},
+    http::{
+        body::Json, caller::Entrant, codes::Code, if_match, keyed, openapi::IdempotencyKey,
+        problem::Problem,
+    },
 };
 
 #[derive(Debug, Serialize, Deserialize, Validate, ToSchema)]
@@ -35,8 +38,7 @@ pub struct Request {
     summary = "Replaces the operator's own keys",
     tag = "desk",
     params(
-        ("X-Idempotency-Key" = String, Header,
-            description = "ULID of this wish; the same key has one effect and one answer"),
+        IdempotencyKey,
         ("If-Match" = Option<String>, Header,
             description = "`ETag` of the version that this one replaces; without it, any"),
     ),
@@ -45,17 +47,8 @@ pub struct Request {
         (status = 200, body = Shortcuts, description = "The map that stands",
             headers(
                 ("ETag" = String, description = "Its version, for If-Match"),
-                ("X-Ledger-Position" = String,
-                    description = "Send it back as X-Min-Position to read your own write"),
-                ("Idempotency-Replayed" = String,
-                    description = "true when this is the answer to an earlier request"),
             )),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 409, response = crate::http::openapi::Problem),
         (status = 412, response = crate::http::openapi::Problem),
-        (status = 422, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(

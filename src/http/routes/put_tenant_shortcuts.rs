@@ -9,7 +9,7 @@ use super::put_shortcuts::{self, Request};
 use crate::{
     app::App,
     commands::shortcuts::Shortcuts,
-    http::{body::Json, caller::Entrant, problem::Problem},
+    http::{body::Json, caller::Entrant, openapi::IdempotencyKey, problem::Problem},
 };
 
 #[utoipa::path(
@@ -19,8 +19,7 @@ use crate::{
     summary = "Replaces the tenant's own keys, for everybody who has not chosen differently",
     tag = "desk",
     params(
-        ("X-Idempotency-Key" = String, Header,
-            description = "ULID of this wish; the same key has one effect and one answer"),
+        IdempotencyKey,
         ("If-Match" = Option<String>, Header,
             description = "`ETag` of the version that this one replaces; without it, any"),
     ),
@@ -29,18 +28,8 @@ use crate::{
         (status = 200, body = Shortcuts, description = "The tenant's map that stands",
             headers(
                 ("ETag" = String, description = "Its version, for If-Match"),
-                ("X-Ledger-Position" = String,
-                    description = "Send it back as X-Min-Position to read your own write"),
-                ("Idempotency-Replayed" = String,
-                    description = "true when this is the answer to an earlier request"),
             )),
-        (status = 400, response = crate::http::openapi::Problem),
-        (status = 401, response = crate::http::openapi::Problem),
-        (status = 403, response = crate::http::openapi::Problem),
-        (status = 409, response = crate::http::openapi::Problem),
         (status = 412, response = crate::http::openapi::Problem),
-        (status = 422, response = crate::http::openapi::Problem),
-        (status = 503, response = crate::http::openapi::Problem),
     ),
 )]
 pub(super) async fn handle(
