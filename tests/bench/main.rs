@@ -42,6 +42,9 @@ struct Arguments {
     /// How long each figure of open loop is measured.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
+    /// Of the rates of open loop; less only to try the benchmark itself.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
+    percent: u32,
     /// Given by `cargo bench`.
     #[arg(long, hide = true)]
     bench: bool,
@@ -60,7 +63,7 @@ enum Suite {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { suite, seconds, bench: _ } = Arguments::parse();
+    let Arguments { suite, seconds, percent, bench: _ } = Arguments::parse();
     let mut all_met = true;
     if matches!(suite, Suite::Access | Suite::All) {
         all_met &= finish("access", &access::run().await);
@@ -69,7 +72,7 @@ async fn main() -> ExitCode {
         all_met &= finish("read", &journey::run().await);
     }
     if matches!(suite, Suite::Write | Suite::All) {
-        all_met &= finish("write", &write::run(seconds).await);
+        all_met &= finish("write", &write::run(write::Pace { seconds, percent }).await);
     }
     if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

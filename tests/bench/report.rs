@@ -8,7 +8,7 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub struct Figure {
     pub name: &'static str,
-    /// `us` or `ms`, an operation.
+    /// `us` or `ms`, an operation; `‰` of the operations.
     pub unit: &'static str,
     pub value: f64,
     /// The same work by others, in the same unit, measured in the same run.
@@ -34,6 +34,11 @@ impl Figure {
         let mut figure = Self::new(name, "us", value, peer.1, target);
         figure.peers.insert(peer.0, peer.1);
         figure
+    }
+
+    /// A share that must stay below `limit`, in thousandths.
+    pub fn share(name: &'static str, (some, all): (u32, u32), limit: f64) -> Self {
+        Self::new(name, "‰", f64::from(some) * 1000.0 / f64::from(all.max(1)), limit, 1.0)
     }
 
     /// Shown beside the figure, without a target of its own.

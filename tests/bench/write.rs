@@ -3,7 +3,10 @@
 //! that waits behind a slow one counts with its wait.
 
 use std::{
-    sync::LazyLock,
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -32,6 +35,7 @@ const LOCK_ACTIONS: u32 = 20;
 const HANDSHAKES: u32 = 20;
 const ACKNOWLEDGMENTS: u32 = 20;
 const DESKTOPS_A_TENANT: usize = 8;
+const FAILURES_SHOWN: u32 = 5;
 /// Before the figures are taken, at the same rate.
 const WARM_UP: Duration = Duration::from_secs(2);
 
@@ -43,7 +47,18 @@ struct Bench {
     world: World,
     service: Service,
     desktops: Vec<Seat>,
-    seconds: u32,
+    pace: Pace,
+    /// Operations, and those of them that were not answered as they should be.
+    asked: AtomicU32,
+    failed: AtomicU32,
+}
+
+/// How long each figure is measured, and how hard.
+#[derive(Clone, Copy)]
+pub struct Pace {
+    pub seconds: u32,
+    /// Of ten times the capacity model; less only to try the benchmark itself.
+    pub percent: u32,
 }
 
 /// A desktop and what it works with.
@@ -60,9 +75,8 @@ struct Sent {
     expected: StatusCode,
 }
 
-/// `seconds`: how long each figure is measured.
-pub async fn run(seconds: u32) -> Report {
-    let bench = Bench::start(seconds).await;
+pub async fn run(pace: Pace) -> Report {
+    let bench = Bench::start(pace).await;
     let (mut mutated, mut upstream) = bench.above(MUTATIONS, mutation, direct_mutation).await;
     let (mut issued, mut lock_upstream) = bench.above(LOCK_ACTIONS, issue, direct_issue).await;
     let (mut shaken, mut sync_upstream) = bench.above(HANDSHAKES, handshake, direct_shake).await;
@@ -94,6 +108,11 @@ pub async fn run(seconds: u32) -> Report {
         ),
         alone("a heartbeat, p95", &mut beaten),
         alone("the list of suggestions, p95", &mut listed),
+        Figure::share(
+            "operations that failed",
+            (bench.failed.load(Ordering::Relaxed), bench.asked.load(Ordering::Relaxed)),
+            1.0,
+        ),
     ])
 }
 
@@ -118,7 +137,7 @@ fn alone(name: &'static str, measured: &mut [Duration]) -> Figure {
 }
 
 impl Bench {
-    async fn start(seconds: u32) -> Self {
+    async fn start(pace: Pace) -> Self {
         let world = World::start().await;
         let service = world.service().await;
         let known = look(&world).await;
@@ -128,7 +147,8 @@ impl Bench {
                 desktops.push(Seat::take(&world, &service, &known, (&tenant_id, number)).await);
             }
         }
-        Self { world, service, desktops, seconds }
+        let (asked, failed) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { world, service, desktops, pace, asked, failed }
     }
 
     /// Through the service, and then straight to its upstream.
@@ -147,16 +167,55 @@ impl Bench {
         rate: u32,
         operation: impl Fn(&Self, &Seat) -> Sent,
     ) -> Vec<Duration> {
-        let sent = |number: u32| {
-            let place = usize::try_from(number).unwrap() % self.desktops.len();
-            operation(self, &self.desktops[place])
-        };
-        open_loop(rate, self.seconds, sent).await
+        self.run(rate, |number| operation(self, self.seat(number))).await
+    }
+
+    /// Runs `rate` operations a second after a warm-up; answers how long each took from the moment
+    /// it was due.
+    async fn run(&self, rate: u32, operation: impl Fn(u32) -> Sent) -> Vec<Duration> {
+        let rate = self.rate(rate);
+        let warm_up = rate * whole_seconds(WARM_UP);
+        let interval = Duration::from_secs(1) / rate;
+        let mut running = JoinSet::new();
+        let start = Instant::now() + interval;
+        for number in 0..self.operations(rate) {
+            let sent = operation(number);
+            let due = start + interval * number;
+            running.spawn(async move {
+                sleep_until(due.into()).await;
+                let failure = sent.failure().await;
+                (warm_up <= number).then(|| (due.elapsed(), failure))
+            });
+            // What is due is made ready just before, not all at once.
+            sleep_until(due.checked_sub(interval).unwrap_or(due).into()).await;
+        }
+        let mut took = Vec::new();
+        for (elapsed, failure) in running.join_all().await.into_iter().flatten() {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            match failure {
+                None => took.push(elapsed),
+                Some(failure) => {
+                    if self.failed.fetch_add(1, Ordering::Relaxed) < FAILURES_SHOWN {
+                        println!("failed: {failure}");
+                    }
+                }
+            }
+        }
+        assert!(!took.is_empty(), "every operation failed");
+        took
+    }
+
+    fn rate(&self, rate: u32) -> u32 {
+        (rate * self.pace.percent / 100).max(1)
+    }
+
+    fn operations(&self, rate: u32) -> u32 {
+        rate * (self.pace.seconds + whole_seconds(WARM_UP))
     }
 
     /// Each desktop's alerts once through the service, and once at the upstream.
     async fn acknowledge(&self) -> (Vec<Duration>, Vec<Duration>) {
-        let count = ACKNOWLEDGMENTS * (self.seconds + whole_seconds(WARM_UP));
+        let count = self.operations(self.rate(ACKNOWLEDGMENTS));
         let mut alerts = Vec::new();
         for number in 0..count {
             let seat = self.seat(number);
@@ -165,23 +224,25 @@ impl Bench {
         for (number, alert_id) in (0..count).zip(&alerts) {
             listed_alert(self, self.seat(number), alert_id).await;
         }
-        let ours = open_loop(ACKNOWLEDGMENTS, self.seconds, |number| {
-            let alert_id = &alerts[usize::try_from(number).unwrap()];
-            let path = format!("/alerts/{alert_id}/acknowledge");
-            self.ours(self.seat(number), &path, &json!({}), StatusCode::OK)
-        })
-        .await;
-        let upstream = open_loop(ACKNOWLEDGMENTS, self.seconds, |number| {
-            let alert_id = &alerts[usize::try_from(number).unwrap()];
-            let seat = self.seat(number);
-            let path = format!("notification-service/api/v1/alerts/{alert_id}/acknowledge");
-            let body = json!({
-                "acknowledgedBy": seat.desktop.text("operatorId"),
-                "acknowledgedAt": "2026-11-21T10:00:00Z",
-            });
-            self.direct(seat, &path, &body, StatusCode::OK)
-        })
-        .await;
+        let ours = self
+            .run(ACKNOWLEDGMENTS, |number| {
+                let alert_id = &alerts[usize::try_from(number).unwrap()];
+                let path = format!("/alerts/{alert_id}/acknowledge");
+                self.ours(self.seat(number), &path, &json!({}), StatusCode::OK)
+            })
+            .await;
+        let upstream = self
+            .run(ACKNOWLEDGMENTS, |number| {
+                let alert_id = &alerts[usize::try_from(number).unwrap()];
+                let seat = self.seat(number);
+                let path = format!("notification-service/api/v1/alerts/{alert_id}/acknowledge");
+                let body = json!({
+                    "acknowledgedBy": seat.desktop.text("operatorId"),
+                    "acknowledgedAt": "2026-11-21T10:00:00Z",
+                });
+                self.direct(seat, &path, &body, StatusCode::OK)
+            })
+            .await;
         (ours, upstream)
     }
 
@@ -231,28 +292,20 @@ impl Seat {
     }
 }
 
-/// Runs `rate` operations a second for `seconds` after a warm-up; answers how long each took from
-/// the moment it was due.
-async fn open_loop(rate: u32, seconds: u32, operation: impl Fn(u32) -> Sent) -> Vec<Duration> {
-    let warm_up = rate * whole_seconds(WARM_UP);
-    let interval = Duration::from_secs(1) / rate;
-    let mut running = JoinSet::new();
-    let start = Instant::now() + interval;
-    for number in 0..warm_up + rate * seconds {
-        let Sent { request, expected } = operation(number);
-        let due = start + interval * number;
-        running.spawn(async move {
-            sleep_until(due.into()).await;
-            let answer = request.send().await.unwrap();
-            let status = answer.status();
-            let body = answer.text().await.unwrap();
-            assert_eq!(status, expected, "{body}");
-            (warm_up <= number).then(|| due.elapsed())
-        });
-        // What is due is made ready just before, not all at once.
-        sleep_until(due.checked_sub(interval).unwrap_or(due).into()).await;
+impl Sent {
+    /// Sends it; answers what went wrong.
+    async fn failure(self) -> Option<String> {
+        let answer = match self.request.send().await {
+            Ok(answer) => answer,
+            Err(error) => return Some(error.to_string()),
+        };
+        let status = answer.status();
+        match answer.text().await {
+            Ok(_) if status == self.expected => None,
+            Ok(body) => Some(format!("{status}: {body}")),
+            Err(error) => Some(error.to_string()),
+        }
     }
-    running.join_all().await.into_iter().flatten().collect()
 }
 
 /// An operation that can be done again and again.
