@@ -33,7 +33,14 @@ type Check = dyn Fn() -> Pin<Box<dyn Future<Output = Finding> + Send>> + Send + 
 pub struct Readiness {
     conditions: Arc<Vec<Named>>,
     /// The last answers about everything, and about the stores alone.
-    last: [Arc<Mutex<Option<(Instant, Report)>>>; 2],
+    last: [Arc<Mutex<Option<Last>>>; 2],
+}
+
+/// An answer, and when it was found.
+#[derive(Debug)]
+struct Last {
+    report: Report,
+    at: Instant,
 }
 
 #[derive(Clone)]
@@ -101,14 +108,14 @@ impl Readiness {
     /// Whether the conditions hold, or held a moment ago.
     pub async fn report(&self, stores_only: bool) -> Report {
         let mut last = self.last[usize::from(stores_only)].lock().await;
-        if let Some((at, report)) = &*last {
+        if let Some(Last { report, at }) = &*last {
             let stands_for = if report.is_ready() { READY_FOR } else { NOT_READY_FOR };
             if at.elapsed() < stands_for {
                 return report.clone();
             }
         }
         let report = self.look(stores_only).await;
-        *last = Some((Instant::now(), report.clone()));
+        *last = Some(Last { report: report.clone(), at: Instant::now() });
         report
     }
 
