@@ -32,6 +32,7 @@ pub struct Shortcuts {
     pub shortcuts: BTreeMap<String, String>,
     /// What the operator has changed, or of the tenant's map the tenant: action → keys, or null for
     /// none.
+    #[schema(value_type = BTreeMap<String, Option<String>>)]
     pub overrides: Overrides,
 }
 

@@ -24,6 +24,7 @@ pub struct Request {
     /// Action → keys such as `Ctrl+Shift+K` or `F5`, or null for none. All there shall be: an
     /// action that is left out has the keys it came with.
     #[garde(skip)]
+    #[schema(value_type = std::collections::BTreeMap<String, Option<String>>)]
     overrides: Overrides,
 }
 
