@@ -116,7 +116,7 @@ impl Completer {
     async fn complete(&self, due: &Due) -> anyhow::Result<()> {
         match due.ledger {
             Ledger::LockAudit => lock_action::complete(self, due).await,
-            _ => mutation::complete(self, due).await,
+            _ => Box::pin(mutation::complete(self, due)).await,
         }
     }
 

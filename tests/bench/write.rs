@@ -213,13 +213,14 @@ impl Bench {
         rate * (self.pace.seconds + whole_seconds(WARM_UP))
     }
 
-    /// Each desktop's alerts once through the service, and once at the upstream.
+    /// Alerts of each desktop through the service, and as many others straight at the upstream.
     async fn acknowledge(&self) -> (Vec<Duration>, Vec<Duration>) {
         let count = self.operations(self.rate(ACKNOWLEDGMENTS));
-        let mut alerts = Vec::new();
+        let (mut alerts, mut others) = (Vec::new(), Vec::new());
         for number in 0..count {
-            let seat = self.seat(number);
-            alerts.push(raise(&self.world, &seat.desktop).await);
+            let desktop = &self.seat(number).desktop;
+            alerts.push(raise(&self.world, desktop).await);
+            others.push(raise(&self.world, desktop).await);
         }
         for (number, alert_id) in (0..count).zip(&alerts) {
             listed_alert(self, self.seat(number), alert_id).await;
@@ -233,7 +234,7 @@ impl Bench {
             .await;
         let upstream = self
             .run(ACKNOWLEDGMENTS, |number| {
-                let alert_id = &alerts[usize::try_from(number).unwrap()];
+                let alert_id = &others[usize::try_from(number).unwrap()];
                 let seat = self.seat(number);
                 let path = format!("notification-service/api/v1/alerts/{alert_id}/acknowledge");
                 let body = json!({

@@ -84,12 +84,11 @@ impl Asked {
         };
         let fingerprint = claim.fingerprint;
         let keyed = KeyedRequest { key: self.key.clone(), fingerprint, owner, attempt };
-        match again {
-            Some(mutation) => self.repeat(completer, due, (mutation, &keyed)).await,
-            None => {
-                let conclusion = Conclusion::Unknown { status: None };
-                self.conclude(completer, due, (conclusion, keyed.give_up())).await
-            }
+        if let Some(mutation) = again {
+            self.repeat(completer, due, (mutation, &keyed)).await
+        } else {
+            let conclusion = Conclusion::Unknown { status: None };
+            self.conclude(completer, due, (conclusion, keyed.give_up())).await
         }
     }
 

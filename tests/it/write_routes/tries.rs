@@ -58,7 +58,7 @@ const OPENERS: [(&str, Method, &str, &str); 8] = [
 ];
 const UNAVAILABLE: &str = "MELMASTOON.BFF.UPSTREAM_UNAVAILABLE";
 /// How long a circuit may take to open or to close again.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One world, one running instance, one operator who may do everything.
 pub struct Bench {
