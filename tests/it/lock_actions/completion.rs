@@ -71,7 +71,7 @@ impl Bench {
     /// A request whose answer is lost.
     async fn lose(&self, trouble: Value) {
         fault(&self.world, trouble).await;
-        let lost = self.issue().await;
+        let lost = Box::pin(self.issue()).await;
         assert!(matches!(lost, Err(LockActionError::Upstream(_))), "{lost:?}");
         while read_on(self.replica.pools.jobs()).await.unwrap() != 0 {}
         assert_eq!(open(&self.world).await, 1);
