@@ -62,6 +62,11 @@ impl Ledger {
         Self { pools, keyring: Keyring::new(master_key), queue, head, settings }
     }
 
+    /// Whether appends are taken: not after `shutdown`, nor when the sequencer has panicked.
+    pub fn takes_appends(&self) -> bool {
+        self.queue.is_open()
+    }
+
     /// Records all of the append or nothing, and answers after the commit.
     ///
     /// Dropping this future does not take the append back.

@@ -103,10 +103,6 @@ impl PendingSession {
         &self.entrant.claims.sid
     }
 
-    pub fn token_expires_at(&self) -> DateTime<Utc> {
-        self.entrant.claims.expires_at
-    }
-
     /// For the `DPoP-Nonce` header of the answer, when one is due.
     pub fn fresh_nonce(&self) -> Option<&str> {
         self.entrant.fresh_nonce.as_deref()

@@ -5,8 +5,7 @@ use crate::http::health::{Readiness, Scope};
 
 /// The checks behind `/health/ready`.
 pub fn readiness(app: &App) -> Readiness {
-    let (postgres, session, cache, keys, circuits) =
-        (app.clone(), app.clone(), app.clone(), app.clone(), app.clone());
+    let [postgres, ledger, session, cache, keys, circuits] = std::array::from_fn(|_| app.clone());
     Readiness::default()
         .check("postgres", Scope::Stores, move || {
             let app = postgres.clone();
@@ -14,6 +13,10 @@ pub fn readiness(app: &App) -> Readiness {
                 let ping = sqlx::query("select 1").execute(app.pools().project()).await;
                 ping.map(|_| ()).map_err(|_| "Postgres does not answer".to_owned())
             }
+        })
+        .check("ledger", Scope::Stores, move || {
+            let takes_appends = ledger.commands().ledger.takes_appends();
+            async move { takes_appends.then_some(()).ok_or_else(|| "takes no appends".to_owned()) }
         })
         .check("redis-session", Scope::Stores, move || {
             let app = session.clone();

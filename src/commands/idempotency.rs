@@ -78,10 +78,10 @@ impl KeyedRequest {
         Self { key, fingerprint, owner: Ulid::generate(), attempt: 1 }
     }
 
-    /// The right to work on the key in this process.
+    /// The right to work on this request in this process.
     ///
     /// # Errors
-    /// [`CommandError::InProgress`] and [`CommandError::KeyReused`]: another request has it.
+    /// [`CommandError::InProgress`]: a repetition has it.
     pub fn take_turn(&self, resources: &Resources) -> Result<Turn, CommandError> {
         resources.turns.take(&self.key, self.fingerprint)
     }

@@ -54,10 +54,10 @@ where
     }
 }
 
-/// Runs a keyed command to its end, unless this process is at work on its key.
+/// Runs a keyed command to its end, unless this process is at work on the same request.
 ///
 /// # Errors
-/// 409 and 422 when it is; else as [`to_its_end`].
+/// 409 when it is; else as [`to_its_end`].
 pub fn in_turn<C, T, E>(
     app: &App,
     request: &KeyedRequest,

@@ -87,6 +87,11 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    /// Whether anybody takes commands out.
+    pub fn is_open(&self) -> bool {
+        !self.commands.is_closed()
+    }
+
     /// Queues an append and waits for its answer, which comes after its commit.
     ///
     /// When this future is dropped, the append goes on.

@@ -14,8 +14,10 @@ use ulid::Ulid;
 use crate::{
     access_keys::{with, without},
     access_world::{
-        Setup, World, code, failing_lookup, known, member, opening, reason, set, stranger,
+        Setup, World, code, failing_fetch, failing_lookup, known, member, opening, reason, set,
+        stranger,
     },
+    support::port,
 };
 
 const REVOKED: &str = "MELMASTOON.AUTH.SESSION_REVOKED";
@@ -133,6 +135,42 @@ async fn a_grant_that_was_revoked_on_its_way_lets_nobody_in_and_opens_no_session
 
     for device in [&complete, &bare] {
         assert_eq!(place(device).await.unwrap_err(), REVOKED);
+    }
+}
+
+#[tokio::test]
+async fn without_keys_or_session_tier_a_grant_is_neither_good_nor_bad() {
+    let away = format!("redis://127.0.0.1:{}", port::free());
+    for (what, setup) in [
+        ("token issuer", Setup { fetch: failing_fetch(), ..Setup::default() }),
+        ("session tier", Setup { redis_url: away, ..Setup::default() }),
+    ] {
+        let world = World::with(setup);
+        let token = world.token();
+        let headers = World::headers(&token, &world.proof(&token));
+        let device = DeviceHeaders::read(&headers).unwrap();
+        let granted = world.gate.admit_granted(&token, &world.device.jkt(), &device).await;
+        match granted {
+            Err(GrantError::Refused(Reason::Unavailable(missing))) => assert_eq!(missing, what),
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn rights_are_lost_with_the_membership_and_kept_while_nobody_knows() {
+    let world = World::new();
+    let pending = opening(world.enter_anew().await);
+    let caller = pending.clone().into_caller(&world.open(&pending).await);
+    for (case, lookup, keeps) in [
+        ("as before", member(&["front_desk", "auditor"], &["ppt_1", "ppt_2"]), true),
+        ("another role", member(&["auditor"], &["ppt_1", "ppt_2"]), false),
+        ("another property", member(&["front_desk"], &["ppt_2"]), false),
+        ("no member", stranger(), false),
+        ("no answer", failing_lookup(), true),
+    ] {
+        let world = World::with(Setup { lookup, ..Setup::default() });
+        assert_eq!(world.gate.keeps_rights(&caller).await, keeps, "{case}");
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     access_keys::{TestKey, with},
     access_world::{Setup, World, code, known, opening, settings},
+    support::port,
 };
 
 const INVALID: &str = "MELMASTOON.AUTH.PROOF_INVALID";
@@ -64,6 +65,21 @@ async fn dp_non_01_02_03_12_a_nonce_is_asked_for_given_and_renewed() {
     world.clock.advance(TimeDelta::seconds(120));
     let renewed = known(enter_with(&world, &json!(nonce)).await).fresh_nonce;
     assert!(renewed.is_some_and(|renewed| renewed != nonce));
+}
+
+#[tokio::test]
+async fn who_cannot_be_given_a_nonce_is_not_asked_for_one_and_a_bad_proof_stays_bad() {
+    let redis_url = format!("redis://127.0.0.1:{}", port::free());
+    let world = World::with(Setup { redis_url, ..setup() });
+    let token = world.token();
+
+    let bare = world.enter(&token, &world.proof(&token)).await.unwrap_err();
+    assert!(matches!(bare.reason, Reason::Unavailable(_)), "{bare:?}");
+
+    let elsewhere = with(world.proof_claims(&token), "htm", json!("POST"));
+    let bad = world.enter(&token, &world.proof_of(&elsewhere)).await.unwrap_err();
+    assert!(matches!(bad.reason, Reason::ProofInvalid(_)), "{bad:?}");
+    assert_eq!(bad.nonce, None);
 }
 
 #[tokio::test]

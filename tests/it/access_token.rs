@@ -243,6 +243,12 @@ async fn dp_at_11_12_a_token_that_is_huge_forged_or_of_another_issuer_is_refused
         ("dp_at_12 their name", world.issuer.sign(&header, &staging)),
         ("dp_at_12 nobody's key", TestKey::generate().sign(&header, &world.token_claims())),
         ("dp_at_11 5 KiB", world.token_of(&with(staging.clone(), "x", json!("x".repeat(5000))))),
+        (
+            "dp_at_11 a header of 1 KiB",
+            world
+                .issuer
+                .sign(&with(header.clone(), "x", json!("x".repeat(1024))), &world.token_claims()),
+        ),
         ("dp_at_11", world.token_of(&with(world.token_claims(), "x", json!("x".repeat(8192))))),
     ] {
         assert_eq!(refused(&world, &token).await, INVALID, "{case}");
@@ -472,6 +478,29 @@ async fn a_remembered_token_still_expires() {
 
     let refused = world.enter(&token, &world.proof(&token)).await.unwrap_err();
     assert!(matches!(refused.reason, Reason::TokenExpired), "{refused:?}");
+
+    // Within the minute for which it is remembered.
+    let world = World::new();
+    let token = world.token_of(&with(world.token_claims(), "exp", json!(world.now() + 5)));
+    opening(world.enter(&token, &world.proof(&token)).await);
+    world.clock.advance(TimeDelta::seconds(50));
+    let refused = world.enter(&token, &world.proof(&token)).await.unwrap_err();
+    assert!(matches!(refused.reason, Reason::TokenExpired), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_proof_whose_header_is_larger_than_any_is_refused() {
+    let world = World::new();
+    let token = world.token();
+    for (bytes, is_good) in [(700, true), (900, false)] {
+        let mut claims = world.proof_claims(&token);
+        claims["jti"] = json!(ulid::Ulid::generate().to_string());
+        let header = with(world.device.proof_header(), "x", json!("x".repeat(bytes)));
+        let proof = world.device.sign(&header, &claims);
+        assert!(proof.len() <= 2048, "not refused for its length");
+        let admission = world.enter(&token, &proof).await;
+        assert_eq!(admission.is_ok(), is_good, "{bytes}: {admission:?}");
+    }
 }
 
 #[tokio::test]

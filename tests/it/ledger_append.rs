@@ -320,6 +320,7 @@ async fn a_ledger_that_stops_answers_what_it_accepted_and_refuses_the_rest() {
     let test = TestLedger::start(database.pools());
     let tenant = tenant(1);
     let accepted: Vec<String> = (0..30).map(|number| format!("a{number}")).collect();
+    assert!(test.ledger.takes_appends());
 
     let (answers, ()) = tokio::join!(
         join_all(accepted.iter().map(|alert| test.ledger.append(acknowledgment(&tenant, alert)))),
@@ -329,6 +330,7 @@ async fn a_ledger_that_stops_answers_what_it_accepted_and_refuses_the_rest() {
     assert!(answers.into_iter().all(|answer| answer.is_ok()));
     let late = test.ledger.append(acknowledgment(&tenant, "late")).await;
     assert!(matches!(late, Err(AppendError::Stopped)));
+    assert!(!test.ledger.takes_appends());
 }
 
 #[tokio::test]

@@ -56,6 +56,20 @@ async fn an_app_under_the_floor_is_refused_and_its_proof_stays_unused() {
 }
 
 #[tokio::test]
+async fn an_app_that_is_named_nowhere_is_asked_to_name_itself() {
+    let (world, tier) = gate().await;
+    put(&tier, r#"{"versionFloor":{"linux":"1.5.0"}}"#).await;
+    world.gate.flags().refresh().await.unwrap();
+    let token = world.token();
+    let mut headers = Gate::headers(&token, &world.proof(&token));
+    headers.remove("x-app-version");
+
+    let refused = reason(world.send(&headers).await);
+
+    assert!(matches!(refused, Reason::HeaderInvalid("X-App-Version")), "{refused:?}");
+}
+
+#[tokio::test]
 async fn an_app_that_does_not_name_itself_is_the_one_of_its_session() {
     let (world, tier) = gate().await;
     world.open(&opening(world.enter_anew().await)).await;

@@ -1,54 +1,51 @@
-//! Turns: of the requests that come to this process under one key at once, one works; the others
+//! Turns: of the repetitions of one request that come to this process at once, one works; the others
 //! are answered without a look at the ledger.
 //!
 //! It is the ledger that makes a key have one effect, over all instances. Turns keep a burst of
 //! repetitions from taking the connections that other requests wait for.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{commands::CommandError, ledger::ClaimKey};
 
-/// The keys under work in this process, and the fingerprints of their requests. As many as there
-/// are requests under way. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Turns(Arc<Mutex<HashMap<ClaimKey, [u8; 32]>>>);
+/// A key, and the fingerprint of what is asked for under it. Of two different requests under one key
+/// the ledger chooses, so each has a turn of its own here.
+type Asked = (ClaimKey, [u8; 32]);
 
-/// The right to work on a key, until it is dropped.
+/// What is worked on in this process. As many as there are requests under way. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Turns(Arc<Mutex<HashSet<Asked>>>);
+
+/// The right to work on a request, until it is dropped.
 #[derive(Debug)]
 pub struct Turn {
     turns: Turns,
-    key: ClaimKey,
+    asked: Asked,
 }
 
 impl Turns {
     /// # Errors
-    /// Another request has the turn: [`CommandError::InProgress`] when it is the same one,
-    /// [`CommandError::KeyReused`] when it is not.
+    /// [`CommandError::InProgress`]: the same request has the turn.
     pub(super) fn take(&self, key: &ClaimKey, fingerprint: [u8; 32]) -> Result<Turn, CommandError> {
-        match self.lock().entry(key.clone()) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(fingerprint);
-            }
-            Entry::Occupied(taken) if *taken.get() == fingerprint => {
-                return Err(CommandError::InProgress);
-            }
-            Entry::Occupied(_) => return Err(CommandError::KeyReused),
+        let asked = (key.clone(), fingerprint);
+        if !self.lock().insert(asked.clone()) {
+            return Err(CommandError::InProgress);
         }
-        Ok(Turn { turns: self.clone(), key: key.clone() })
+        Ok(Turn { turns: self.clone(), asked })
     }
 
-    /// A panic cannot leave the map half changed, so a poisoned lock is still good.
-    fn lock(&self) -> MutexGuard<'_, HashMap<ClaimKey, [u8; 32]>> {
+    /// A panic cannot leave the set half changed, so a poisoned lock is still good.
+    fn lock(&self) -> MutexGuard<'_, HashSet<Asked>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turns.lock().remove(&self.key);
+        self.turns.lock().remove(&self.asked);
     }
 }
 
@@ -77,11 +74,14 @@ mod tests {
     }
 
     #[test]
-    fn id_10_while_a_request_has_the_turn_another_one_under_its_key_is_refused() {
+    fn another_request_under_the_key_has_a_turn_of_its_own_for_the_ledger_chooses() {
         let turns = Turns::default();
-        let _turn = turns.take(&key(1), [1; 32]).unwrap();
-        assert!(matches!(turns.take(&key(1), [2; 32]), Err(CommandError::KeyReused)));
-        assert!(turns.take(&key(2), [2; 32]).is_ok(), "other keys are nobody's business");
+        let one = turns.take(&key(1), [1; 32]).unwrap();
+        let other = turns.take(&key(1), [2; 32]).unwrap();
+        drop(one);
+        assert!(matches!(turns.take(&key(1), [2; 32]), Err(CommandError::InProgress)));
+        drop(other);
+        assert!(turns.take(&key(1), [2; 32]).is_ok());
     }
 
     #[test]

@@ -120,7 +120,8 @@ async fn replace(drill: &Drill) {
 /// actions that were.
 async fn press(drill: &Drill, number: usize) -> usize {
     let tenant_id = tenant(&drill.world, number % 3);
-    let mut desktop = Desktop::sign_in(&drill.world, &tenant_id, json!({})).await;
+    let for_the_whole_run = json!({ "ttlSeconds": 3600 });
+    let mut desktop = Desktop::sign_in(&drill.world, &tenant_id, for_the_whole_run).await;
     let door = Door::of(&drill.world, desktop.property(), number).await;
     let mut actions = 0;
     while take(&drill.left) {
