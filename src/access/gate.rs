@@ -162,16 +162,11 @@ impl Gate {
     /// Waits until an app is under its platform's floor, which may be for ever.
     pub async fn version_blocked(&self, app: &App) -> VersionBlocked {
         let mut flags = self.0.flags.watch();
-        loop {
-            let floor = flags.borrow_and_update().version_floor.above_app(app).cloned();
-            if let Some(floor) = floor {
-                let update_url = self.0.update_url.clone();
-                return VersionBlocked { platform: app.platform, floor, update_url };
-            }
-            if flags.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+        let under = flags.wait_for(|flags| flags.version_floor.above_app(app).is_some()).await;
+        let under = under.expect("the gate keeps the sender");
+        let floor = under.version_floor.above_app(app).expect("waited for").clone();
+        let update_url = self.0.update_url.clone();
+        VersionBlocked { platform: app.platform, floor, update_url }
     }
 
     /// Whether tokens of every issuer can be judged.

@@ -266,7 +266,11 @@ mod tests {
         let fetch: Fetch = Arc::new(move |_| {
             issuer.asked.fetch_add(1, Ordering::SeqCst);
             let answer = lock(&issuer.document).clone();
-            async move { answer.ok_or_else(|| FetchError::Failed("down".into())) }.boxed()
+            async move {
+                tokio::task::yield_now().await;
+                answer.ok_or_else(|| FetchError::Failed("down".into()))
+            }
+            .boxed()
         });
         let url = "https://iam.example/jwks.json".parse().unwrap();
         Jwks::new(url, vec![Algorithm::Es256, Algorithm::EdDsa], fetch)
@@ -355,6 +359,16 @@ mod tests {
             assert_eq!(find(&jwks, "b").await, Err(JwksError::UnknownKey));
             assert_eq!(issuer.asked(), asked, "{wait}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waited_for_anothers_question_does_not_ask_it_again() {
+        let issuer = Arc::new(Issuer::default());
+        let jwks = jwks(&issuer);
+        issuer.serve(&keys(&["a"]));
+        let answers = tokio::join!(find(&jwks, "b"), find(&jwks, "b"));
+        assert_eq!(answers, (Err(JwksError::UnknownKey), Err(JwksError::UnknownKey)));
+        assert_eq!(issuer.asked(), 1);
     }
 
     #[tokio::test(start_paused = true)]

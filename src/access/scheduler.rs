@@ -146,3 +146,81 @@ fn check_times(claims: &Claims, now: DateTime<Utc>) -> Result<(), SchedulerError
     }
     if expires + LEEWAY <= now { Err(SchedulerError::Expired) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures::FutureExt;
+    use serde_json::json;
+
+    use super::*;
+    use crate::access::jwks::FetchError;
+
+    const NOW: i64 = 1_700_000_000;
+
+    #[tokio::test(start_paused = true)]
+    async fn without_the_issuers_keys_nobody_is_called_no_scheduler() {
+        let verified = unreachable().verify(Some(&token()), now()).await;
+        assert_eq!(verified, Err(SchedulerError::KeysUnavailable));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_bearer_token_is_refused_without_a_look_at_the_keys() {
+        let scheduler = unreachable();
+        for (authorization, expected) in [
+            (None, SchedulerError::Missing),
+            (Some("Bearer".to_owned()), SchedulerError::Missing),
+            (Some(token().replace("Bearer", "DPoP")), SchedulerError::Invalid),
+            (Some(format!("Bearer {}", "a".repeat(TOKEN_BYTES_MAX + 1))), SchedulerError::Invalid),
+        ] {
+            let verified = scheduler.verify(authorization.as_deref(), now()).await;
+            assert_eq!(verified, Err(expected), "{authorization:?}");
+        }
+    }
+
+    #[test]
+    fn times_that_no_calendar_has_are_refused() {
+        for (issued, expires) in [(i64::MAX, i64::MAX), (NOW, i64::MAX), (i64::MIN, NOW)] {
+            let claims =
+                Claims { iat: WholeSeconds(issued), exp: WholeSeconds(expires), ..claims() };
+            assert_eq!(check_times(&claims, now()), Err(SchedulerError::Invalid));
+        }
+        assert_eq!(check_times(&claims(), now()), Ok(()));
+    }
+
+    fn claims() -> Claims {
+        Claims {
+            iss: "https://accounts.example".to_owned(),
+            aud: "https://api.example".to_owned(),
+            exp: WholeSeconds(NOW + 60),
+            iat: WholeSeconds(NOW),
+            email: Some("jobs@example".to_owned()),
+            email_verified: Some(true),
+        }
+    }
+
+    fn token() -> String {
+        let Claims { iss, aud, exp, iat, email, email_verified } = claims();
+        let claims = json!({ "iss": iss, "aud": aud, "exp": exp.0, "iat": iat.0, "email": email,
+            "email_verified": email_verified });
+        let header = json!({ "alg": "RS256", "kid": "k1" });
+        let part = |value: serde_json::Value| jws::encode(value.to_string());
+        format!("Bearer {}.{}.{}", part(header), part(claims), jws::encode([0; 256]))
+    }
+
+    /// Of an issuer that does not answer.
+    fn unreachable() -> Scheduler {
+        let settings = Settings {
+            issuer: claims().iss,
+            jwks_url: "https://accounts.example/keys".parse().unwrap(),
+            audience: claims().aud,
+            email: claims().email.unwrap(),
+        };
+        Scheduler::new(settings, Arc::new(|_| async { Err(FetchError::TimedOut) }.boxed()))
+    }
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(NOW, 0).unwrap()
+    }
+}
