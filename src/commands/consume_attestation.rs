@@ -141,6 +141,20 @@ impl From<Rejection> for AttestationError {
     }
 }
 
+impl AttestationError {
+    /// As the client is told and the ledger has it.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Required => "MELMASTOON.AUTH.MFA_REQUIRED",
+            Self::Invalid => "MELMASTOON.AUTH.MFA_INVALID",
+            Self::Expired => "MELMASTOON.AUTH.MFA_EXPIRED",
+            Self::Used => "MELMASTOON.AUTH.MFA_USED",
+            Self::ScopeMismatch => "MELMASTOON.AUTH.MFA_SCOPE_MISMATCH",
+            Self::Command(_) => "MELMASTOON.BFF.DEPENDENCY_UNAVAILABLE",
+        }
+    }
+}
+
 /// For the metric.
 fn outcome(judged: &Result<Attested, AttestationError>) -> &'static str {
     match judged {

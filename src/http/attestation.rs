@@ -33,6 +33,7 @@ impl From<AttestationError> for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::CommandError;
 
     #[test]
     fn id_46_every_refusal_is_403_with_a_code_of_its_own() {
@@ -43,9 +44,13 @@ mod tests {
             (AttestationError::Used, "MELMASTOON.AUTH.MFA_USED"),
             (AttestationError::ScopeMismatch, "MELMASTOON.AUTH.MFA_SCOPE_MISMATCH"),
         ] {
+            assert_eq!(error.code(), code, "in the ledger");
             let problem = Problem::from(error);
             assert_eq!((problem.status().as_u16(), problem.full_code()), (403, code.to_owned()));
         }
+        let failed = || CommandError::Unavailable(anyhow::anyhow!("down"));
+        let problem = Problem::from(AttestationError::Command(failed()));
+        assert_eq!(problem.full_code(), AttestationError::Command(failed()).code());
     }
 
     #[test]

@@ -4,9 +4,13 @@
 use std::time::Duration;
 
 use backoffice::{
+    commands::CommandError,
     database::Role,
-    ledger::{AppendError, ClaimState, ClaimWrite, ReadError, Settings, StoredResponse, read},
+    ledger::{
+        Append, AppendError, ClaimState, ClaimWrite, ReadError, Settings, StoredResponse, read,
+    },
 };
+use events::Metadata;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use ulid::Ulid;
 
@@ -18,7 +22,7 @@ use crate::support::{
         start_claim, stream, tenant, write,
     },
     proxy::Proxy,
-    replica::{Press, Replica},
+    replica::{Press, Replica, expire_leases},
     service::World,
     wait,
 };
@@ -92,6 +96,27 @@ async fn id_31_an_effect_and_its_completion_are_recorded_together_or_not_at_all(
     }
     ledger.append(complete()).await.unwrap();
     assert_eq!(is_there().await, (1, Some(ClaimState::Completed)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_was_left_open_is_nothing_to_a_command_that_leaves_none_open() {
+    let world = World::start().await;
+    let Replica { resources, .. } = &Replica::start(&world);
+    let press = Press::new(&world).await;
+    let left_open = press.keyed(resources);
+    assert!(left_open.answered(resources).await.unwrap().is_none());
+    let claim = Append {
+        tenant_id: press.actor.caller.tenant_id.clone(),
+        writes: Vec::new(),
+        claim: Some(left_open.start(&press.actor)),
+        metadata: Metadata::default(),
+    };
+    resources.ledger.append(claim).await.unwrap();
+    expire_leases(&world).await;
+
+    let answered = press.keyed(resources).answered(resources).await;
+
+    assert!(matches!(answered, Err(CommandError::InProgress)), "{answered:?}");
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod audit;
 mod completion;
 mod drill;
+mod revocation;
 mod step_up;
 
 use std::time::Duration;
@@ -229,22 +230,14 @@ async fn found_out(scene: &mut Scene, key: &str) -> Answer {
 async fn id_48_what_cannot_be_recorded_is_not_asked_for() {
     let mut scene = Scene::set().await;
     let key = key();
-    let mut superuser = scene.world.database.superuser().await;
-    let refuse = "create function refuse() returns trigger language plpgsql \
-                  as 'begin if new.ledger = ''lock-audit'' then raise exception ''full''; end if; \
-                  return new; end'; \
-                  create trigger refuse before insert on event for each row execute function refuse()";
-    sqlx::raw_sql(refuse).execute(&mut superuser).await.unwrap();
+    scene.world.database.refuse_events("lock-audit").await;
 
     let refused = scene.issue(&key).await;
 
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.body);
     assert_eq!(calls(&scene.world).await, Vec::<Value>::new());
     assert_eq!(claims(&scene.world, &key).await, Vec::<String>::new());
-    // Dropping the trigger would lock the table against the workers that read it.
-    let mend = "create or replace function refuse() returns trigger language plpgsql \
-                as 'begin return new; end'";
-    sqlx::raw_sql(mend).execute(&mut superuser).await.unwrap();
+    scene.world.database.accept_events().await;
     let answer = scene.issue(&key).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
     assert_eq!(effects(&scene.world).await.len(), 1);

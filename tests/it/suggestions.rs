@@ -6,7 +6,7 @@ use backoffice::{
     upstream::Profiles,
 };
 use chrono::TimeDelta;
-use events::TenantId;
+use events::{Ledger, TenantId};
 use futures::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -288,6 +288,30 @@ async fn a_tenant_counts_as_working_by_the_sharia_until_its_profile_says_otherwi
 
     fault(&world, "tenant-service", &json!({ "status": 422 })).await;
     assert!(!profiles.works_by_sharia(&tenant_id).await, "what is known is remembered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_another_decision_decides_nothing_and_neither_does_a_ledger_that_takes_none() {
+    let world = World::start().await;
+    let service = world.service().await;
+    let mut desktop = standard(&world).await;
+    let decided = proposed(&world, &mut desktop, &service).await;
+    let open = proposed(&world, &mut desktop, &service).await;
+    let (accept, used, own) = (json!({ "decision": "accept" }), key(), key());
+    let first = decide(&mut desktop, &service, (&decided, &used), &accept).await;
+    assert_eq!(first.status, StatusCode::OK, "{}", first.body);
+
+    let reused = decide(&mut desktop, &service, (&open, &used), &accept).await;
+    assert_eq!(reused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", reused.body);
+    assert_eq!(reused.body["code"], "MELMASTOON.GENERAL.IDEMPOTENCY_KEY_REUSED");
+
+    world.database.refuse_events(Ledger::AiDecision.name()).await;
+    let refused = decide(&mut desktop, &service, (&open, &own), &accept).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.body);
+    assert_eq!(kinds_of(&world, &open).await, Vec::<String>::new());
+    world.database.accept_events().await;
+    let done = decide(&mut desktop, &service, (&open, &own), &accept).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]

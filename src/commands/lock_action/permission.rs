@@ -114,7 +114,7 @@ impl Request<'_> {
             failure: Failure {
                 reason: LockFailure::MfaRefused,
                 status: Some(403),
-                code: code(refusal).to_owned(),
+                code: refusal.code().to_owned(),
             },
             at: resources.clock.now(),
         };
@@ -127,16 +127,5 @@ impl Request<'_> {
             .execute(stream.as_str(), Command::Deny(denial))
             .await
             .map_err(CommandError::from_aggregate)
-    }
-}
-
-/// As clients see it.
-const fn code(refusal: &AttestationError) -> &'static str {
-    match refusal {
-        AttestationError::Required => "MELMASTOON.AUTH.MFA_REQUIRED",
-        AttestationError::Expired => "MELMASTOON.AUTH.MFA_EXPIRED",
-        AttestationError::Used => "MELMASTOON.AUTH.MFA_USED",
-        AttestationError::ScopeMismatch => "MELMASTOON.AUTH.MFA_SCOPE_MISMATCH",
-        AttestationError::Invalid | AttestationError::Command(_) => "MELMASTOON.AUTH.MFA_INVALID",
     }
 }

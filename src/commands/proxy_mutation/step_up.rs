@@ -77,7 +77,7 @@ impl Request<'_> {
     ) -> Result<(), ProxyError> {
         let command = Command::RefuseStepUp {
             action: self.action(),
-            code: code(error).to_owned(),
+            code: error.code().to_owned(),
             at: resources.clock.now(),
         };
         match self.execute(resources, &self.store(resources), command).await {
@@ -94,18 +94,6 @@ fn is_reached(threshold: &Money, amount: &Value) -> bool {
     match (body::integer(&threshold.amount_micro), body::amount(amount)) {
         (Some(from), Some(amount)) if amount.currency == threshold.currency => from <= amount.micro,
         _ => true,
-    }
-}
-
-/// As the client is told.
-fn code(error: &AttestationError) -> &'static str {
-    match error {
-        AttestationError::Required => "MELMASTOON.AUTH.MFA_REQUIRED",
-        AttestationError::Invalid => "MELMASTOON.AUTH.MFA_INVALID",
-        AttestationError::Expired => "MELMASTOON.AUTH.MFA_EXPIRED",
-        AttestationError::Used => "MELMASTOON.AUTH.MFA_USED",
-        AttestationError::ScopeMismatch => "MELMASTOON.AUTH.MFA_SCOPE_MISMATCH",
-        AttestationError::Command(_) => "failed",
     }
 }
 

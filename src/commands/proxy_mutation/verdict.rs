@@ -42,3 +42,27 @@ fn kept(answer: Answer) -> StoredResponse {
     response.headers.extend(etag);
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_kept_with_its_version_and_without_a_body_where_it_had_none() {
+        for (status, body, bytes) in [
+            (StatusCode::OK, json!({ "id": "rsv_1" }), br#"{"id":"rsv_1"}"#.as_slice()),
+            (StatusCode::NO_CONTENT, Value::Null, b""),
+        ] {
+            let etag = Some("\"7\"".to_owned());
+            let done = Ending::Done(Answer { status, etag, body });
+            let (conclusion, kept) = of(done, |_| unreachable!("it is no refusal"));
+            let kept = kept.unwrap();
+            assert_eq!(conclusion, Conclusion::Completed { status: status.as_u16() });
+            assert_eq!((kept.status, kept.body.as_slice()), (status.as_u16(), bytes));
+            assert!(kept.headers.contains(&("etag".to_owned(), "\"7\"".to_owned())));
+        }
+    }
+}

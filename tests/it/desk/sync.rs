@@ -9,7 +9,7 @@ use super::{recorded, second_device, start, until_answered};
 use crate::support::{
     desktop::key,
     platform::{fault, heal, kept},
-    service::{Service, write_sync_key},
+    service::{Service, World, write_sync_key},
     wait,
 };
 
@@ -156,6 +156,8 @@ async fn without_sync_service_cursors_are_answered_as_they_were_and_a_move_comes
     assert_eq!(kept(&world, (SYNC, "effects"), "/sync/cursors").await.len(), 1);
     assert_eq!(recorded(&world, "sync.cursor_advanced").await.len(), 1);
     until_answered(async || desktop.get(&service, CURSOR).await).await;
+    // Its own event says how far the device is, too, and how late that was.
+    followed(&world).await;
     sqlx::raw_sql(aged).execute(&mut superuser).await.unwrap();
 
     fault(&world, SYNC, &json!({ "status": 503 })).await;
@@ -195,6 +197,18 @@ async fn id_27_what_sync_service_turned_away_unread_is_done_later_by_the_same_ke
         assert_eq!(done.status, StatusCode::OK, "{route}: {}", done.body);
         assert!(!done.headers.contains_key("idempotency-replayed"), "{route}");
     }
+}
+
+/// Waits until what sync-service has said of a cursor is taken in.
+async fn followed(world: &World) {
+    let mut connection = world.database.superuser().await;
+    let query = "select count(*) from inbox_event, offline_replay_cursor as read \
+                 where subject = 'melmastoon.sync.cursor.advanced.v1' \
+                 and inbox_event.position <= read.position";
+    wait::until("the event of the cursor is followed", async || {
+        sqlx::query_scalar::<_, i64>(query).fetch_one(&mut connection).await.unwrap() == 1
+    })
+    .await;
 }
 
 async fn keys(service: &Service) -> Value {

@@ -17,7 +17,10 @@ use tokio::task::JoinSet;
 use ulid::Ulid;
 
 use super::*;
-use crate::support::replica::{self, Replica};
+use crate::support::{
+    locks,
+    replica::{self, Replica},
+};
 
 /// A door, an operator, and one instance inside the test, without its workers.
 struct Bench {
@@ -80,10 +83,7 @@ impl Bench {
     /// Lets the request have been made so long ago, and be due.
     async fn age(&self, minutes: f64) {
         while read_on(self.replica.pools.jobs()).await.unwrap() != 0 {}
-        let age = "update open_action set next_try_at = now(), \
-                   requested_at = now() - $1 * interval '1 minute'";
-        let mut superuser = self.world.database.superuser().await;
-        sqlx::query(age).bind(minutes).execute(&mut superuser).await.unwrap();
+        locks::age(&self.world, minutes).await;
     }
 
     async fn complete(&self) {
@@ -101,11 +101,7 @@ impl Bench {
     }
 
     async fn resolution(&self) -> Value {
-        let query = "select convert_from(body, 'utf8') from event \
-                     where ledger = 'lock-audit' order by position desc limit 1";
-        let mut superuser = self.world.database.superuser().await;
-        let body: String = sqlx::query_scalar(query).fetch_one(&mut superuser).await.unwrap();
-        serde_json::from_str(&body).unwrap()
+        locks::last_word(&self.world).await
     }
 }
 
@@ -176,20 +172,8 @@ async fn what_never_happened_is_said_to_have_failed_and_is_never_done_late() {
 async fn the_lock_services_own_event_closes_an_action() {
     let bench = Bench::start().await;
     bench.lose(json!({ "resetRate": 1.0, "mutationsOnly": true })).await;
-    let upstream_key: String = sqlx::query_scalar("select upstream_key from open_action")
-        .fetch_one(&mut bench.world.database.superuser().await)
-        .await
-        .unwrap();
-    let insert = "insert into inbox_event (tenant_id, producer, event_id, position, subject, \
-        property_id, occurred_at, received_at, payload) \
-        values ($1, 'lock', 'e1', 1, 'melmastoon.lock.credential.issued.v1', null, now(), now(), \
-        jsonb_build_object('keyCredentialId', 'key_7', 'idempotencyKey', $2))";
-    sqlx::query(insert)
-        .bind(bench.actor.caller.tenant_id.as_str())
-        .bind(&upstream_key)
-        .execute(&mut bench.world.database.superuser().await)
-        .await
-        .unwrap();
+    let tenant_id = bench.actor.caller.tenant_id.as_str();
+    locks::says(&bench.world, tenant_id, ("issued", "key_7")).await;
     bench.age(600.0).await;
     bench.complete().await;
     let resolution = bench.resolution().await;

@@ -281,7 +281,79 @@ async fn id_36_37_what_nobody_comes_back_for_is_ended_archived_and_only_then_for
     assert_eq!(archive(&mut superuser).await, [(lost_key, 504)]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lost_again_or_for_long_stays_unknown_and_its_key_still_finds_it() {
+    let mut bench = Bench::start().await;
+    let wish = bench.stock.wish_for(WHOLE).await;
+    let key = key();
+    let upstream = wish.mutation.service;
+    bench.set_faults(upstream, &json!({ "dropAfterEffect": true, "mutationsOnly": true })).await;
+    let lost = bench.ask(&wish, &key, &[]).await;
+    assert_eq!(lost.status, StatusCode::GATEWAY_TIMEOUT, "{}", lost.body);
+    let asked = bench.upstream(&wish, "calls").await.len();
+
+    bench.age(1.0).await;
+    wait::until("it is asked for again", async || {
+        asked < bench.upstream(&wish, "calls").await.len()
+    })
+    .await;
+    let before = bench.attempts().await;
+    bench.age(20.0).await;
+    wait::until("it is looked at once more", async || before < bench.attempts().await).await;
+
+    assert_eq!(bench.kinds(&key).await, ["requested", "outcome_unknown"]);
+    assert_eq!(bench.open().await, 1);
+    bench.heal(upstream).await;
+    let mut answer = lost;
+    wait::until("the circuit is closed again", async || {
+        answer = bench.ask(&wish, &key, &[]).await;
+        !answer.status.is_server_error()
+    })
+    .await;
+    assert_eq!(answer.status.as_u16(), wish.mutation.success, "{}", answer.body);
+    assert_eq!(bench.kinds(&key).await, ["requested", "outcome_unknown", "resolved"]);
+    bench.check_completed(&wish, &key).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_answered_is_unknown_once_its_claim_was_ended() {
+    let mut bench = Bench::start().await;
+    let wish = bench.stock.wish_for(WHOLE).await;
+    let key = key();
+    bench.desktop.get(&bench.service, "/session").await;
+    bench.set_faults(wish.mutation.service, &json!({ "hang": true, "mutationsOnly": true })).await;
+    bench.abandon(&wish, &key, async || ()).await;
+    // While the request is at work, nobody takes it from it.
+    wait::until("the action is known to be open", async || bench.open().await == 1).await;
+    bench.age_all().await;
+    wait::until("it is looked at", async || 0 < bench.attempts().await).await;
+    assert_eq!(bench.kinds(&key).await, ["requested"]);
+    bench.kill().await;
+    let asked = bench.upstream(&wish, "calls").await.len();
+    bench.heal(wish.mutation.service).await;
+    expire_leases(&bench.world).await;
+    let mut superuser = bench.world.database.superuser().await;
+    let age = "update idempotency set created_at = now() - interval '27 hours'";
+    sqlx::raw_sql(age).execute(&mut superuser).await.unwrap();
+    let (ran, said) = bench.world.run(&["job", "archive"]);
+    assert!(ran && said.contains("1 ended"), "{said}");
+
+    bench.service = bench.world.service().await;
+    bench.age_all().await;
+    wait::until("nothing is open", async || bench.open().await == 0).await;
+
+    assert_eq!(bench.kinds(&key).await, ["requested", "outcome_unknown"]);
+    assert_eq!(bench.upstream(&wish, "calls").await.len(), asked, "nothing is asked late");
+}
+
 impl Bench {
+    /// How often the worker has looked at what is open.
+    async fn attempts(&self) -> i32 {
+        let mut superuser = self.world.database.superuser().await;
+        let query = "select coalesce(max(attempts), 0) from open_action";
+        sqlx::query_scalar(query).fetch_one(&mut superuser).await.unwrap()
+    }
+
     /// Lets whatever is open be a day old, and due.
     async fn age_all(&self) {
         let age = "update open_action set next_try_at = now(), \

@@ -99,6 +99,24 @@ impl TestDatabase {
         options.connect().await.expect("the superuser may connect")
     }
 
+    /// Lets no event into a ledger until [`Self::accept_events`].
+    pub async fn refuse_events(&self, ledger: &str) {
+        let refuse = AssertSqlSafe(format!(
+            "create function refuse() returns trigger language plpgsql \
+             as 'begin if new.ledger = ''{ledger}'' then raise exception ''full''; end if; \
+             return new; end'; \
+             create trigger refuse before insert on event for each row execute function refuse()"
+        ));
+        sqlx::raw_sql(refuse).execute(&mut self.superuser().await).await.unwrap();
+    }
+
+    pub async fn accept_events(&self) {
+        // Dropping the trigger would lock the table against the workers that read it.
+        let accept = "create or replace function refuse() returns trigger language plpgsql \
+                      as 'begin return new; end'";
+        sqlx::raw_sql(accept).execute(&mut self.superuser().await).await.unwrap();
+    }
+
     /// How many rows a table has, of whatever tenant.
     pub async fn count(&self, table: &str) -> i64 {
         let count = AssertSqlSafe(format!("select count(*) from {table}"));

@@ -131,3 +131,49 @@ pub async fn open(world: &World) -> i64 {
     let query = "select count(*) from open_action";
     sqlx::query_scalar(query).fetch_one(&mut connection).await.unwrap()
 }
+
+/// Lets every open action have been requested so long ago, and be due.
+pub async fn age(world: &World, minutes: f64) {
+    let age = "update open_action set next_try_at = now(), \
+               requested_at = now() - $1 * interval '1 minute'";
+    let mut superuser = world.database.superuser().await;
+    sqlx::query(age).bind(minutes).execute(&mut superuser).await.unwrap();
+}
+
+/// The data of the last event of the ledger of locks.
+pub async fn last_word(world: &World) -> Value {
+    let query = "select convert_from(body, 'utf8') from event \
+                 where ledger = 'lock-audit' order by position desc limit 1";
+    let mut superuser = world.database.superuser().await;
+    let body: String = sqlx::query_scalar(query).fetch_one(&mut superuser).await.unwrap();
+    serde_json::from_str(&body).unwrap()
+}
+
+/// Loses what lock-integration-service has said so far.
+pub async fn forget(world: &World) {
+    let mut superuser = world.database.superuser().await;
+    let forget = "delete from inbox_event where producer = 'lock'";
+    sqlx::raw_sql(forget).execute(&mut superuser).await.unwrap();
+}
+
+/// What lock-integration-service says of the only open action, under the key it was asked with.
+pub async fn says(world: &World, tenant_id: &str, (what, credential): (&str, &str)) {
+    let mut superuser = world.database.superuser().await;
+    let upstream_key: String = sqlx::query_scalar("select upstream_key from open_action")
+        .fetch_one(&mut superuser)
+        .await
+        .unwrap();
+    let insert = "insert into inbox_event (tenant_id, producer, event_id, position, subject, \
+        property_id, occurred_at, received_at, payload) \
+        select $1, 'lock', 'e1', coalesce(max(position), 0) + 1, \
+            'melmastoon.lock.credential.' || $2 || '.v1', null, now(), now(), \
+            jsonb_build_object('keyCredentialId', $3, 'idempotencyKey', $4) from inbox_event";
+    sqlx::query(insert)
+        .bind(tenant_id)
+        .bind(what)
+        .bind(credential)
+        .bind(&upstream_key)
+        .execute(&mut superuser)
+        .await
+        .unwrap();
+}
