@@ -5,6 +5,7 @@ pub mod jobs;
 pub mod maintenance;
 pub mod readiness;
 pub mod rotate;
+pub mod screens;
 pub mod supervise;
 pub mod workers;
 
@@ -22,6 +23,7 @@ use crate::{
     access::{Gate, scheduler::Scheduler, session::SessionStore},
     clock::{SharedClock, SystemClock},
     commands::{Resources, device_sync::token::SyncKeys},
+    composition::Composer,
     config::Config,
     http::{self, seal::Seal},
     ledger::Pools,
@@ -39,6 +41,7 @@ pub struct Parts {
     pub gate: Gate,
     pub commands: Resources,
     pub profiles: Profiles,
+    pub composer: Composer,
     pub hub: Hub,
     pub cursor_keys: CursorKeys,
     pub sync_keys: SyncKeys,
@@ -73,6 +76,10 @@ impl App {
 
     pub fn profiles(&self) -> &Profiles {
         &self.0.profiles
+    }
+
+    pub fn composer(&self) -> &Composer {
+        &self.0.composer
     }
 
     pub fn hub(&self) -> &Hub {

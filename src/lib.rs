@@ -6,6 +6,7 @@ pub mod aggregates;
 pub mod app;
 pub mod clock;
 pub mod commands;
+pub mod composition;
 pub mod config;
 pub mod database;
 pub mod desktop;

@@ -2,6 +2,8 @@
 //! capped answers.
 
 pub mod ai;
+pub mod analytics;
+pub mod billing;
 pub mod breaker;
 pub mod call;
 pub mod catalogue;
@@ -9,16 +11,25 @@ pub mod document;
 pub mod ending;
 mod error;
 mod exchange;
+pub mod housekeeping;
 pub mod iam;
 pub mod iam_step_up;
 pub mod id_token;
+pub mod inventory;
+pub mod lock_health;
 pub mod lock_integration;
+pub mod maintenance;
+pub mod money;
 pub mod mutations;
 pub mod notification;
 pub mod page;
+pub mod pricing;
 pub mod probe;
 pub mod profiles;
+pub mod property;
+pub mod reading;
 mod reported;
+pub mod reservation;
 pub mod sync;
 pub mod tenant;
 pub mod tenant_preferences;

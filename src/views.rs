@@ -5,6 +5,8 @@
 
 pub mod build;
 pub mod key;
+pub mod outdated;
+pub mod snapshot;
 pub mod view;
 
 use std::time::Duration;
@@ -26,6 +28,9 @@ const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(500);
 /// Attempts the shared connection makes for one command before that command fails; the next one
 /// tries anew.
 const RECONNECT_ATTEMPTS: usize = 2;
+
+/// A tier did not answer as expected.
+pub type TierError = RedisError;
 
 /// A view could not be read or written.
 #[derive(Debug, thiserror::Error)]

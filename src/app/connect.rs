@@ -14,6 +14,7 @@ use super::{App, Parts, Stop};
 use crate::{
     clock::SharedClock,
     commands::{Resources, device_sync::token::SyncKeys, idempotency::turn::Turns},
+    composition::Composer,
     config::{Config, Stores, Upstreams},
     database,
     http::seal::Seal,
@@ -88,10 +89,13 @@ pub async fn connect(
         cache: cache_tier.clone(),
         session: session_tier.clone(),
     };
+    let composer =
+        Composer::new(upstream.clone(), cache_tier.clone(), clock.clone(), tracker.clone());
     let app = App::new(Parts {
         gate,
         seal: Seal::new(&secrets.peppered("seal", &[])),
         profiles: Profiles::new(upstream.clone()),
+        composer,
         commands: Resources {
             ledger,
             upstream,

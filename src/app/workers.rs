@@ -8,7 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     connect::Started,
-    jobs, rotate,
+    jobs, rotate, screens,
     supervise::{keep_running, supervise},
 };
 use crate::{
@@ -85,7 +85,8 @@ pub fn start(
         started.pubsub.clone(),
         intake::Settings::default(),
         app.clock().clone(),
-    );
+    )
+    .listened_to_by(screens::listener(app));
     let wake = [app.commands().ledger.head(), intake.head()];
     for intake in intake.by_topic() {
         supervise("intake", tracker, shutdown, move |shutdown| {
@@ -111,6 +112,7 @@ pub fn start(
     look_after_desks(started, tracker, shutdown);
     partition(started, tracker, shutdown);
     look_after_claims(started, tracker, shutdown);
+    screens::refresh(started, tracker, shutdown);
 }
 
 fn publish(

@@ -107,6 +107,44 @@ pub(super) fn read(
     Ok(Some(incoming))
 }
 
+/// What a message says has changed, whether or not anything here is made from it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Heard {
+    pub tenant_id: TenantId,
+    pub property_id: PropertyId,
+    /// As in [`Incoming::subject`].
+    pub subject: String,
+}
+
+impl Heard {
+    /// `None` for an event that names no property.
+    pub(super) fn of(incoming: &Incoming) -> Option<Self> {
+        Some(Self {
+            tenant_id: incoming.tenant_id.clone(),
+            property_id: incoming.property_id.clone()?,
+            subject: incoming.subject.clone(),
+        })
+    }
+}
+
+/// What a message of `topic` says has changed at which property; `None` when it names none.
+pub(super) fn heard(
+    topic: &str,
+    attributes: &HashMap<String, String>,
+    data: &[u8],
+) -> Option<Heard> {
+    let producer = producer_of(topic)?;
+    let shape = Shape::of(producer)?;
+    let message: Value = serde_json::from_slice(data).ok()?;
+    let subject = shape.subject(&message)?;
+    if subject.split('.').nth(1) != Some(producer) {
+        return None;
+    }
+    let property_id = shape.payload(&message)?.get("propertyId")?.as_str()?.parse().ok()?;
+    let tenant_id = tenant_of(shape, attributes, &message).ok()?;
+    Some(Heard { tenant_id, property_id, subject: subject.to_owned() })
+}
+
 /// The tenant a message claims, readable or not: whose dead letter it is.
 pub(super) fn claimed_tenant(
     topic: &str,

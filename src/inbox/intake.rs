@@ -6,8 +6,9 @@
 
 mod sorted;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures::future::BoxFuture;
 use sqlx::PgPool;
 use tokio::{
     sync::watch,
@@ -16,7 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{dead_letter, store};
+use super::{dead_letter, envelope::Heard, store};
 use sorted::{Sorted, letter_of};
 
 use crate::{
@@ -72,6 +73,9 @@ pub struct Taken {
     pub dead_lettered: u64,
 }
 
+/// Told what messages say has changed, before they are acknowledged.
+pub type Listener = Arc<dyn Fn(Vec<Heard>) -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// The worker. Cheap to clone.
 #[derive(Clone)]
 pub struct Intake {
@@ -80,12 +84,18 @@ pub struct Intake {
     settings: Settings,
     clock: SharedClock,
     head: watch::Sender<i64>,
+    listener: Option<Listener>,
 }
 
 impl Intake {
     /// `pool` is the one of the role `intake`.
     pub fn new(pool: PgPool, pubsub: Pubsub, settings: Settings, clock: SharedClock) -> Self {
-        Self { pool, pubsub, settings, clock, head: watch::Sender::new(0) }
+        Self { pool, pubsub, settings, clock, head: watch::Sender::new(0), listener: None }
+    }
+
+    #[must_use]
+    pub fn listened_to_by(self, listener: Listener) -> Self {
+        Self { listener: Some(listener), ..self }
     }
 
     /// The highest position this process has stored; only a wake-up, since others store too.
@@ -148,11 +158,16 @@ impl Intake {
     /// # Errors
     /// [`IntakeError::Database`] or [`IntakeError::Timeout`]; the transaction is rolled back.
     pub async fn store(&self, topic: &str, batch: &[Delivery]) -> Result<Taken, IntakeError> {
-        let taken = match self.write_in_time(&Sorted::of(topic, batch)).await? {
+        let mut sorted = Sorted::of(topic, batch);
+        let heard = std::mem::take(&mut sorted.heard);
+        let taken = match self.write_in_time(&sorted).await? {
             Ok(taken) => taken,
             Err(error) if is_refused_value(&error) => self.store_one_by_one(topic, batch).await?,
             Err(error) => return Err(error.into()),
         };
+        if let Some(listener) = self.listener.as_ref().filter(|_| !heard.is_empty()) {
+            listener(heard.into_iter().collect()).await;
+        }
         taken.count(topic);
         Ok(taken)
     }

@@ -15,13 +15,21 @@ pub const IAM_EVENTS: &str = "melmastoon.iam.events";
 /// tenant-service's events, read by the same two.
 pub const TENANT_EVENTS: &str = "melmastoon.tenant.events";
 /// Topics of other services whose events the inbox takes in.
-pub const INTAKE_TOPICS: [&str; 6] = [
+pub const INTAKE_TOPICS: [&str; 14] = [
     "melmastoon.notification.events",
     IAM_EVENTS,
     TENANT_EVENTS,
     "melmastoon.lock.events",
     "melmastoon.ai_orchestrator.events",
     "melmastoon.sync.events",
+    "melmastoon.reservation.events",
+    "melmastoon.inventory.events",
+    "melmastoon.pricing.events",
+    "melmastoon.housekeeping.events",
+    "melmastoon.maintenance.events",
+    "melmastoon.billing.events",
+    "melmastoon.analytics.events",
+    "melmastoon.property.events",
 ];
 /// Topics that also have a subscription for revocations alone.
 pub const REVOCATION_TOPICS: [&str; 2] = [IAM_EVENTS, TENANT_EVENTS];

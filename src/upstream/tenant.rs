@@ -4,7 +4,7 @@ use events::{OperatorId, PropertyId, TenantId};
 use http::{Method, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Call, CallContext, Service, Upstream, UpstreamError};
+use super::{Call, CallContext, Service, Upstream, UpstreamError, money::Money};
 
 /// What an operator is in a tenant. `GET /api/v1/tenants/{id}/memberships/{operatorId}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,16 +36,6 @@ pub struct Tenant {
     /// From this amount on a charge needs an attestation.
     #[serde(default)]
     pub large_charge_threshold: Option<Money>,
-}
-
-/// An amount as the platform writes it.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Money {
-    /// Millionths of the unit, an integer as text.
-    pub amount_micro: String,
-    /// ISO 4217.
-    pub currency: String,
 }
 
 #[derive(Deserialize)]

@@ -76,7 +76,7 @@ struct Sent {
 }
 
 pub async fn run(pace: Pace) -> Report {
-    let bench = Bench::start(pace).await;
+    let mut bench = Bench::start(pace).await;
     let (mut mutated, mut upstream) = bench.above(MUTATIONS, mutation, direct_mutation).await;
     let (mut issued, mut lock_upstream) = bench.above(LOCK_ACTIONS, issue, direct_issue).await;
     let (mut shaken, mut sync_upstream) = bench.above(HANDSHAKES, handshake, direct_shake).await;
@@ -153,7 +153,7 @@ impl Bench {
 
     /// Through the service, and then straight to its upstream.
     async fn above(
-        &self,
+        &mut self,
         rate: u32,
         ours: impl Fn(&Self, &Seat) -> Sent,
         upstream: impl Fn(&Self, &Seat) -> Sent,
@@ -163,11 +163,19 @@ impl Bench {
 
     /// `rate` operations a second, by the desktops in turn.
     async fn open_loop(
-        &self,
+        &mut self,
         rate: u32,
         operation: impl Fn(&Self, &Seat) -> Sent,
     ) -> Vec<Duration> {
+        self.renew_nonces().await;
         self.run(rate, |number| operation(self, self.seat(number))).await
+    }
+
+    /// A nonce lives three minutes, all figures together take longer.
+    async fn renew_nonces(&mut self) {
+        for seat in &mut self.desktops {
+            seat.open_session(&self.service).await;
+        }
     }
 
     /// Runs `rate` operations a second after a warm-up; answers how long each took from the moment
@@ -214,7 +222,7 @@ impl Bench {
     }
 
     /// Alerts of each desktop through the service, and as many others straight at the upstream.
-    async fn acknowledge(&self) -> (Vec<Duration>, Vec<Duration>) {
+    async fn acknowledge(&mut self) -> (Vec<Duration>, Vec<Duration>) {
         let count = self.operations(self.rate(ACKNOWLEDGMENTS));
         let (mut alerts, mut others) = (Vec::new(), Vec::new());
         for number in 0..count {
@@ -222,6 +230,7 @@ impl Bench {
             alerts.push(raise(&self.world, desktop).await);
             others.push(raise(&self.world, desktop).await);
         }
+        self.renew_nonces().await;
         for (number, alert_id) in (0..count).zip(&alerts) {
             listed_alert(self, self.seat(number), alert_id).await;
         }
@@ -280,16 +289,21 @@ impl Seat {
         known: &Value,
         (tenant_id, number): (&str, usize),
     ) -> Self {
-        let mut desktop = Desktop::sign_in(world, tenant_id, json!({})).await;
-        // Opens the session and learns the nonce.
-        let session = desktop.get(service, "/session").await;
-        assert_eq!(session.status, StatusCode::OK, "{}", session.body);
+        let desktop = Desktop::sign_in(world, tenant_id, json!({})).await;
         let property_id = desktop.property().to_owned();
         let stays = known["reservations"].as_array().unwrap();
         let stay = stays.iter().find(|stay| stay["propertyId"] == property_id.as_str()).unwrap();
         let room = stay["roomId"].as_str().unwrap().to_owned();
         let door = Door::of(world, &property_id, number).await;
-        Self { desktop, room, door }
+        let mut seat = Self { desktop, room, door };
+        seat.open_session(service).await;
+        seat
+    }
+
+    /// Learns the nonce, too.
+    async fn open_session(&mut self, service: &Service) {
+        let session = self.desktop.get(service, "/session").await;
+        assert_eq!(session.status, StatusCode::OK, "{}", session.body);
     }
 }
 

@@ -12,8 +12,9 @@ use crate::{
         consume_attestation::{self, AttestationError, Attested, Demand},
     },
     upstream::{
+        money::Money,
         mutations::{StepUp, body},
-        tenant::{self, Money},
+        tenant,
     },
 };
 

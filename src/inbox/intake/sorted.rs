@@ -1,8 +1,10 @@
 //! A batch of messages, read: what goes into the inbox, what is set aside, what is nobody's.
 
+use std::collections::HashSet;
+
 use super::super::{
     dead_letter::DeadLetter,
-    envelope::{self, Incoming},
+    envelope::{self, Heard, Incoming},
 };
 use crate::pubsub::Delivery;
 
@@ -12,6 +14,8 @@ pub(super) struct Sorted {
     pub events: Vec<Incoming>,
     pub dead_letters: Vec<DeadLetter>,
     pub ignored: u64,
+    /// Each once.
+    pub heard: HashSet<Heard>,
 }
 
 impl Sorted {
@@ -19,8 +23,15 @@ impl Sorted {
         let mut sorted = Self::default();
         for delivery in batch {
             match envelope::read(topic, &delivery.attributes, &delivery.data) {
-                Ok(Some(incoming)) => sorted.events.push(incoming),
-                Ok(None) => sorted.ignored += 1,
+                Ok(Some(incoming)) => {
+                    sorted.heard.extend(Heard::of(&incoming));
+                    sorted.events.push(incoming);
+                }
+                Ok(None) => {
+                    let (attributes, data) = (&delivery.attributes, &delivery.data);
+                    sorted.heard.extend(envelope::heard(topic, attributes, data));
+                    sorted.ignored += 1;
+                }
                 Err(unreadable) => {
                     let reason = reason_of(&unreadable);
                     tracing::warn!(

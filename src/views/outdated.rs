@@ -1,0 +1,123 @@
+//! Which snapshots are to be composed anew in the background, and when: one plan for all instances.
+//!
+//! Redis, cache tier: sorted sets `g:recompose` and `g:recompose:again`, member `<tenant> <property>
+//! <part>`, score unix milliseconds. Losing them loses nothing: a snapshot whose time is over is
+//! composed when it is read.
+
+use std::{sync::LazyLock, time::Duration};
+
+use chrono::{DateTime, Utc};
+use events::{PropertyId, TenantId};
+use redis::{RedisError, Script};
+
+use super::{Redis, TenantKey, claim, snapshot::Subject};
+
+static TAKE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local due = redis.call('zrange', KEYS[1], '-inf', ARGV[1], 'byscore', 'limit', 0, ARGV[2]) \
+         if #due > 0 then redis.call('zrem', KEYS[1], unpack(due)) end \
+         return due",
+    )
+});
+
+/// More are planned on a busy platform only when nobody works: the latest are dropped then.
+const PLANNED_MAX: i64 = 100_000;
+/// One part of one property is composed in the background at most so often, by all instances
+/// together.
+pub const PACE: Duration = Duration::from_secs(1);
+
+/// A plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// To be composed anew, if somebody looks at it.
+    Renew,
+    /// To be taken for changed once more: an upstream may answer what was, just after its event.
+    Again,
+}
+
+/// What is planned: tenant, property, and the name of the part.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Planned {
+    pub tenant_id: TenantId,
+    pub property_id: PropertyId,
+    pub part: String,
+}
+
+impl Plan {
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Renew => "g:recompose",
+            Self::Again => "g:recompose:again",
+        }
+    }
+}
+
+/// Plans these for `at`, unless they are planned for an earlier time.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn plan(
+    cache: &Redis,
+    plan: Plan,
+    (subjects, at): (&[Subject], DateTime<Utc>),
+) -> Result<(), RedisError> {
+    if subjects.is_empty() {
+        return Ok(());
+    }
+    let mut pipe = redis::pipe();
+    pipe.cmd("ZADD").arg(plan.key()).arg("LT");
+    for subject in subjects {
+        let member = format!("{} {} {}", subject.tenant_id, subject.property_id, subject.part);
+        pipe.arg(at.timestamp_millis()).arg(member);
+    }
+    pipe.ignore();
+    pipe.cmd("ZREMRANGEBYRANK").arg(plan.key()).arg(PLANNED_MAX).arg(-1).ignore();
+    pipe.exec_async(&mut cache.shared()).await
+}
+
+/// Takes what is due, at most `limit`; no other instance gets it.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn take_due(
+    cache: &Redis,
+    plan: Plan,
+    (now, limit): (DateTime<Utc>, usize),
+) -> Result<Vec<Planned>, RedisError> {
+    let due: Vec<String> = TAKE
+        .key(plan.key())
+        .arg(now.timestamp_millis())
+        .arg(limit)
+        .invoke_async(&mut cache.shared())
+        .await?;
+    Ok(due.iter().filter_map(|member| planned(member)).collect())
+}
+
+/// Takes this second's right to compose a subject in the background.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn take_pace(cache: &Redis, subject: &Subject) -> Result<bool, RedisError> {
+    let key = TenantKey::new(&subject.tenant_id, "paced").then(subject.property_id.as_str());
+    claim(cache, &key.then(subject.part), PACE).await
+}
+
+fn planned(member: &str) -> Option<Planned> {
+    let mut words = member.split(' ');
+    let (tenant_id, property_id) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(Planned { tenant_id, property_id, part: words.next()?.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_plan_of_ours_is_passed_over() {
+        let member = "tnt_01HZX3V7Q8M4N5P6R7S8T9W0XY ppt_1 arrivals";
+        assert_eq!(planned(member).unwrap().part, "arrivals");
+        for other in ["", "tnt_1 ppt_1 arrivals", "tnt_01HZX3V7Q8M4N5P6R7S8T9W0XY ppt_1"] {
+            assert_eq!(planned(other), None, "{other}");
+        }
+    }
+}

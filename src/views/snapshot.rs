@@ -1,0 +1,233 @@
+//! What upstream services last said about one part of a property's screens, and whether it has
+//! changed since.
+//!
+//! Redis, cache tier:
+//! - hash `{tenant}:snapshot:<propertyId>:<part>[:<date>]`: `s` summary (JSON), `i` items (JSON list),
+//!   `a` composed at (unix milliseconds), `m` the mark that stood before it was composed. Ten minutes.
+//! - string `{tenant}:changed:<propertyId>:<part>`: the mark, new with every change. Longer than any
+//!   snapshot, so that one that was composed without a mark cannot outlive a later one.
+//! - string `{tenant}:used:<propertyId>:<part>`: somebody has read it in the last minute.
+//! - string `{tenant}:composing:<propertyId>:<part>[:<date>]`: the instance that composes it now.
+
+use std::{sync::LazyLock, time::Duration};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use events::{PropertyId, TenantId};
+use redis::{RedisError, Script, Value};
+use ulid::Ulid;
+
+use super::{Redis, TenantKey};
+
+static RELEASE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new("if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end")
+});
+
+/// How long a snapshot may stand in for an upstream that is away.
+pub const KEPT_FOR: Duration = Duration::from_mins(10);
+const MARK_KEPT_FOR: Duration = Duration::from_mins(15);
+/// What was read so long ago is on nobody's screen.
+const USED_FOR: Duration = Duration::from_mins(1);
+
+/// What a snapshot is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Subject {
+    pub tenant_id: TenantId,
+    pub property_id: PropertyId,
+    /// A name of the catalogue.
+    pub part: &'static str,
+    /// Property-local; `None` for the upstream's today.
+    pub date: Option<NaiveDate>,
+}
+
+/// A snapshot as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// JSON object.
+    pub summary: String,
+    /// JSON list; absent when it was not asked for.
+    pub items: Option<String>,
+    pub as_of: DateTime<Utc>,
+    /// The mark that stood before the upstream was asked.
+    pub mark: Option<String>,
+}
+
+/// What stands about a subject.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub snapshot: Option<Snapshot>,
+    /// The last change, as far as it was heard of.
+    pub mark: Option<String>,
+}
+
+impl Standing {
+    /// Whether nothing is known to have changed since the snapshot was composed.
+    pub fn is_unchanged(&self) -> bool {
+        self.snapshot.as_ref().is_some_and(|snapshot| snapshot.mark == self.mark)
+    }
+
+    /// A snapshot that was composed after this time, and since when nothing has changed.
+    pub fn newer(&self, than: Option<DateTime<Utc>>) -> Option<Snapshot> {
+        let snapshot = self.snapshot.as_ref().filter(|_| self.is_unchanged())?;
+        than.is_none_or(|than| than < snapshot.as_of).then(|| snapshot.clone())
+    }
+}
+
+impl Subject {
+    fn snapshot_key(&self) -> TenantKey {
+        self.dated("snapshot")
+    }
+
+    fn lead_key(&self) -> TenantKey {
+        self.dated("composing")
+    }
+
+    fn mark_key(&self) -> TenantKey {
+        self.key("changed")
+    }
+
+    fn used_key(&self) -> TenantKey {
+        self.key("used")
+    }
+
+    fn key(&self, area: &str) -> TenantKey {
+        TenantKey::new(&self.tenant_id, area).then(self.property_id.as_str()).then(self.part)
+    }
+
+    fn dated(&self, area: &str) -> TenantKey {
+        match self.date {
+            Some(date) => self.key(area).then(&date.to_string()),
+            None => self.key(area),
+        }
+    }
+}
+
+/// What stands about each subject, in their order, in one round trip; `with_items`: the lists too.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn read(
+    cache: &Redis,
+    subjects: &[Subject],
+    with_items: bool,
+) -> Result<Vec<Standing>, RedisError> {
+    let mut pipe = redis::pipe();
+    for subject in subjects {
+        pipe.cmd("HMGET").arg(subject.snapshot_key()).arg("s").arg("a").arg("m");
+        if with_items {
+            pipe.arg("i");
+        }
+        pipe.cmd("GET").arg(subject.mark_key());
+    }
+    let found: Vec<Value> = pipe.query_async(&mut cache.shared()).await?;
+    found.chunks(2).map(standing).collect()
+}
+
+fn standing(found: &[Value]) -> Result<Standing, RedisError> {
+    let [snapshot, mark] = found else { return Ok(Standing::default()) };
+    let fields: Vec<Option<String>> = redis::from_redis_value(snapshot.clone())?;
+    let mut fields = fields.into_iter();
+    let mut next = || fields.next().flatten();
+    let (summary, as_of, composed_at_mark, items) = (next(), next(), next(), next());
+    let as_of = as_of.and_then(|at| DateTime::from_timestamp_millis(at.parse().ok()?));
+    let snapshot = summary.zip(as_of).map(|(summary, as_of)| Snapshot {
+        summary,
+        items,
+        as_of,
+        mark: composed_at_mark.filter(|mark| !mark.is_empty()),
+    });
+    Ok(Standing { snapshot, mark: redis::from_redis_value(mark.clone())? })
+}
+
+/// Keeps a snapshot for ten minutes.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn keep(cache: &Redis, subject: &Subject, snapshot: &Snapshot) -> Result<(), RedisError> {
+    let key = subject.snapshot_key();
+    let mut pipe = redis::pipe();
+    pipe.cmd("HSET")
+        .arg(&key)
+        .arg("s")
+        .arg(&snapshot.summary)
+        .arg("i")
+        .arg(snapshot.items.as_deref().unwrap_or("[]"))
+        .arg("a")
+        .arg(snapshot.as_of.timestamp_millis())
+        .arg("m")
+        .arg(snapshot.mark.as_deref().unwrap_or_default())
+        .ignore();
+    pipe.cmd("PEXPIRE").arg(&key).arg(millis(KEPT_FOR)).ignore();
+    pipe.exec_async(&mut cache.shared()).await
+}
+
+/// Says that these have changed: what was composed before is not fresh any more.
+///
+/// # Errors
+/// When Redis fails; then they count as fresh until their time is over.
+pub async fn mark(cache: &Redis, subjects: &[Subject]) -> Result<(), RedisError> {
+    if subjects.is_empty() {
+        return Ok(());
+    }
+    let mark = Ulid::generate().to_string();
+    let mut pipe = redis::pipe();
+    for subject in subjects {
+        let (key, kept_for) = (subject.mark_key(), millis(MARK_KEPT_FOR));
+        pipe.cmd("SET").arg(key).arg(&mark).arg("PX").arg(kept_for).ignore();
+    }
+    pipe.exec_async(&mut cache.shared()).await
+}
+
+/// Notes that somebody looks at these.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn note_use(cache: &Redis, subjects: &[Subject]) -> Result<(), RedisError> {
+    let mut pipe = redis::pipe();
+    for subject in subjects {
+        pipe.cmd("SET").arg(subject.used_key()).arg(1).arg("PX").arg(millis(USED_FOR)).ignore();
+    }
+    pipe.exec_async(&mut cache.shared()).await
+}
+
+/// Whether somebody has looked at it in the last minute.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn is_used(cache: &Redis, subject: &Subject) -> Result<bool, RedisError> {
+    redis::cmd("EXISTS").arg(subject.used_key()).query_async(&mut cache.shared()).await
+}
+
+/// The right to compose one subject, among all instances. It lapses by itself.
+#[derive(Debug)]
+pub struct Lead {
+    key: TenantKey,
+    token: String,
+}
+
+/// Takes the right to compose a subject for `within`; `None` while another instance has it.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn lead(
+    cache: &Redis,
+    subject: &Subject,
+    within: Duration,
+) -> Result<Option<Lead>, RedisError> {
+    let lead = Lead { key: subject.lead_key(), token: Ulid::generate().to_string() };
+    let mut command = redis::cmd("SET");
+    command.arg(&lead.key).arg(&lead.token).arg("NX").arg("PX").arg(millis(within));
+    let taken: Option<String> = command.query_async(&mut cache.shared()).await?;
+    Ok(taken.map(|_| lead))
+}
+
+/// Gives the right back, unless it has lapsed.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn release(cache: &Redis, lead: &Lead) -> Result<(), RedisError> {
+    RELEASE.key(&lead.key).arg(&lead.token).invoke_async(&mut cache.shared()).await
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
