@@ -1,11 +1,14 @@
 //! HTTP: what every route stands on, and the routes themselves.
 
+pub mod accept;
 pub mod attestation;
 pub mod authenticate;
+pub mod boards;
 pub mod body;
 pub mod caller;
 pub mod codes;
 pub mod cors;
+pub mod dashboard;
 pub mod docs;
 pub mod event_stream;
 pub mod extract;
@@ -29,6 +32,7 @@ pub mod seal;
 pub mod server;
 pub mod strict_json;
 pub mod validators;
+pub mod views;
 
 use axum::{Router, middleware};
 use http::header;

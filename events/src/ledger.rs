@@ -7,6 +7,7 @@ pub mod mfa_attestation;
 pub mod operator_action;
 pub mod operator_activity;
 pub mod operator_session;
+pub mod screen_view;
 pub mod suggestion_decision;
 pub mod system;
 

@@ -8,8 +8,8 @@ use crate::ledger::{
     alert_acknowledgment::AlertAcknowledgmentEvent, device_sync::DeviceSyncEvent,
     lock_action::LockActionEvent, mfa_attestation::MfaAttestationEvent,
     operator_action::OperatorActionEvent, operator_activity::OperatorActivityEvent,
-    operator_session::OperatorSessionEvent, suggestion_decision::SuggestionDecisionEvent,
-    system::SystemEvent,
+    operator_session::OperatorSessionEvent, screen_view::ScreenViewEvent,
+    suggestion_decision::SuggestionDecisionEvent, system::SystemEvent,
 };
 
 /// Where consumers find a kind's schema:
@@ -30,6 +30,7 @@ pub fn schemas() -> Vec<(String, Value)> {
         kinds_of::<OperatorActionEvent>(),
         kinds_of::<LockActionEvent>(),
         kinds_of::<DeviceSyncEvent>(),
+        kinds_of::<ScreenViewEvent>(),
         kinds_of::<OperatorActivityEvent>(),
         kinds_of::<SystemEvent>(),
     ]

@@ -3,6 +3,7 @@
 
 pub mod cursor;
 pub mod handshake;
+pub mod health;
 pub mod heartbeat;
 pub mod hint;
 pub mod status;

@@ -102,6 +102,18 @@ impl Entrant {
     }
 }
 
+/// The one property a screen is about: the one that is named, else the caller's only one.
+///
+/// # Errors
+/// `VALIDATION_FAILED` when none is named and the caller has several; see [`properties`].
+pub fn property(entrant: &Entrant, named: Option<&str>) -> Result<PropertyId, Problem> {
+    match properties(entrant, named)?.as_slice() {
+        [property_id] => Ok(property_id.clone()),
+        [] => Err(Code::ResourceNotFound.into()),
+        _ => Err(Problem::new(Code::ValidationFailed).field("propertyId", "REQUIRED")),
+    }
+}
+
 /// The properties a read is about: the one that is named, else all of the caller's.
 ///
 /// # Errors

@@ -104,10 +104,15 @@ impl<'a> Parameters<'a> {
     /// `cursor` and `limit`.
     pub fn window(&mut self, open_cursor: impl FnOnce(&str) -> Option<Place>) -> Window {
         let after = self.get("cursor", open_cursor);
+        Window { after, limit: self.limit() }
+    }
+
+    /// `limit`, 1–100, default 50.
+    pub fn limit(&mut self) -> usize {
         let limit = self.get("limit", |text| {
             usize::from_str(text).ok().filter(|limit| (1..=LIMIT_MAX).contains(limit))
         });
-        Window { after, limit: limit.unwrap_or(LIMIT_DEFAULT) }
+        limit.unwrap_or(LIMIT_DEFAULT)
     }
 
     /// # Errors

@@ -76,6 +76,11 @@ impl Language {
         best.map(|(language, _)| language)
     }
 
+    /// `ltr` or `rtl`.
+    pub fn direction(self) -> &'static str {
+        direction(self.tag())
+    }
+
     fn identifier(self) -> LanguageIdentifier {
         match self {
             Self::English => langid!("en"),
@@ -84,6 +89,14 @@ impl Language {
             Self::Arabic => langid!("ar"),
             Self::French => langid!("fr"),
         }
+    }
+}
+
+/// How a language is written: `ltr` or `rtl`.
+pub fn direction(tag: &str) -> &'static str {
+    match tag.split('-').next() {
+        Some("ps" | "fa" | "prs" | "ar" | "ur") => "rtl",
+        _ => "ltr",
     }
 }
 
@@ -132,6 +145,12 @@ mod tests {
             assert!(letters.chars().any(|letter| all.contains(letter)), "{language:?}");
             assert!(!all.chars().any(|letter| letter.is_ascii_alphabetic()), "{language:?}");
         }
+    }
+
+    #[test]
+    fn the_scripts_of_the_region_run_from_right_to_left() {
+        assert_eq!(["ps-AF", "fa-AF", "ar"].map(direction), ["rtl"; 3]);
+        assert_eq!(["en", "fr-FR", "tg"].map(direction), ["ltr"; 3]);
     }
 
     #[test]

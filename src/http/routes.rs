@@ -3,7 +3,9 @@
 pub mod get_ai_suggestions;
 pub mod get_alerts;
 pub mod get_audit_open_lock_actions;
+pub mod get_board;
 pub mod get_bootstrap;
+pub mod get_dashboard;
 pub mod get_device_sync_status;
 pub mod get_devices;
 pub mod get_jwks;
@@ -44,6 +46,8 @@ fn authenticated() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(get_bootstrap::handle))
         .routes(routes!(get_session::handle))
+        .routes(routes!(get_dashboard::handle))
+        .merge(get_board::router())
         .routes(routes!(get_alerts::handle))
         .routes(routes!(post_alert_acknowledge::handle))
         .routes(routes!(get_ai_suggestions::handle))

@@ -50,14 +50,16 @@ pub struct Report {
 /// When the database fails.
 pub async fn keep(db: &mut PgConnection, actor: &Actor, report: &Report) -> sqlx::Result<()> {
     let caller = &actor.caller;
+    let properties: Vec<String> = caller.property_ids.iter().map(ToString::to_string).collect();
     sqlx::query!(
         r#"
         insert into device_sync_status as known
             (tenant_id, device_id, operator_id, app_version, app_platform, network_mode,
-             pending_actions, last_sync_at, clock_skew_ms, heartbeat_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             pending_actions, last_sync_at, clock_skew_ms, heartbeat_at, property_ids)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         on conflict (tenant_id, device_id) do update
         set operator_id = excluded.operator_id,
+            property_ids = excluded.property_ids,
             app_version = excluded.app_version,
             app_platform = excluded.app_platform,
             network_mode = excluded.network_mode,
@@ -77,6 +79,7 @@ pub async fn keep(db: &mut PgConnection, actor: &Actor, report: &Report) -> sqlx
         report.last_sync_at,
         report.clock_skew_ms,
         report.at,
+        &properties,
     )
     .execute(db)
     .await?;

@@ -15,7 +15,7 @@ use crate::{
         device_sync::hint::{self, Hint},
         preferences, shortcuts,
     },
-    http::{caller::Entrant, problem::Problem},
+    http::{caller::Entrant, messages::direction, problem::Problem},
     upstream::tenant,
 };
 
@@ -179,23 +179,4 @@ pub(super) async fn handle(
 /// A desktop starts without what cannot be read, and asks for it later.
 fn or_report<T, E: fmt::Display>(what: &str, read: Result<T, E>) -> Option<T> {
     read.inspect_err(|error| tracing::warn!(what, %error, "the desktop starts without it")).ok()
-}
-
-/// How a language is written.
-fn direction(tag: &str) -> &'static str {
-    match tag.split('-').next() {
-        Some("ps" | "fa" | "prs" | "ar" | "ur") => "rtl",
-        _ => "ltr",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_scripts_of_the_region_run_from_right_to_left() {
-        assert_eq!(["ps-AF", "fa-AF", "ar"].map(direction), ["rtl"; 3]);
-        assert_eq!(["en", "fr-FR", "tg"].map(direction), ["ltr"; 3]);
-    }
 }

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     http::{
+        accept::accepted,
         caller::Entrant,
         codes::Code,
         event_stream::{self, Session},
@@ -21,6 +22,7 @@ use crate::{
     },
 };
 
+const EVENT_STREAM: &str = "text/event-stream";
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -63,7 +65,7 @@ pub(super) async fn handle(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if !accepts_events(&headers) {
+    if accepted(&headers, &[EVENT_STREAM]).is_none() {
         return Err(Code::NotAcceptable.into());
     }
     let cursor =
@@ -76,8 +78,7 @@ pub(super) async fn handle(
     let session = session(&app, &entrant);
     let mut response = Response::new(event_stream::body(subscription, session));
     let headers = response.headers_mut();
-    let event_stream = HeaderValue::from_static("text/event-stream");
-    headers.insert(header::CONTENT_TYPE, event_stream);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     let uncached = HeaderValue::from_static("no-store, no-transform");
     headers.insert(header::CACHE_CONTROL, uncached);
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
@@ -121,19 +122,5 @@ fn version_blocked(app: &App, entrant: &Entrant) -> BoxFuture<'static, Value> {
     Box::pin(async move {
         let blocked = gate.version_blocked(&desktop).await;
         json!(Upgrade::from(&blocked))
-    })
-}
-
-/// A client that names types, none of which is ours, asked for something else.
-fn accepts_events(headers: &HeaderMap) -> bool {
-    let Some(accept) = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()) else {
-        return true;
-    };
-    accept.split(',').any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let is_ours =
-            parts.next().is_some_and(|name| matches!(name, "text/event-stream" | "text/*" | "*/*"));
-        let weight = parts.find_map(|part| part.strip_prefix("q="));
-        is_ours && weight.is_none_or(|weight| weight.parse().is_ok_and(|weight: f32| 0.0 < weight))
     })
 }
