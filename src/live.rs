@@ -6,6 +6,7 @@
 
 pub mod cursor;
 mod follower;
+pub mod hints;
 mod hub;
 pub mod memberships;
 mod registry;
@@ -27,6 +28,7 @@ use futures::{Stream, stream::BoxStream};
 use projections::Channel;
 
 pub use cursor::{Cursor, CursorKeys};
+pub use hints::RefreshHint;
 pub use hub::Hub;
 pub use revocations::{Revocation, Subject};
 pub use streams::Retention;
@@ -91,10 +93,22 @@ pub struct Delivery {
     pub frame: Bytes,
 }
 
+/// A refresh hint, encoded once for all desktops of its tenant.
+#[derive(Debug)]
+pub struct Hinted {
+    pub property_id: PropertyId,
+    /// JSON on one line.
+    pub data: Bytes,
+    /// The whole SSE frame with its empty line: `event`, `data`. It has no `id`.
+    pub frame: Bytes,
+}
+
 /// What a live stream says.
 #[derive(Clone, Debug)]
 pub enum LiveItem {
     Event(Arc<Delivery>),
+    /// A screen has new content. No part of the past: the cursor stays, and nobody resumes it.
+    Hint(Arc<Hinted>),
     /// Events may be missing: fetch everything again, then go on from here.
     Reset {
         cursor: String,

@@ -210,6 +210,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_refresh_hint_does_not_move_the_place_behind_which_a_stream_is_resumed() {
+        let server = ScriptedServer::start(&[
+            "200 OK\nContent-Type: text/event-stream\n\nretry: 100\n\n\
+             id: c-1\nevent: alerts\ndata: {}\n\nevent: dashboard-refresh-hints\n\
+             data: {\"kind\":\"dashboard.refresh\",\"widgets\":[\"rates\"],\"boards\":[]}\n\n",
+            "200 OK\nContent-Type: text/event-stream\n\nid: c-2\nevent: ai\ndata: {}\n\n",
+        ])
+        .await;
+        let (_folder, mut client) = signed_in(&server.url);
+
+        let following = Following { channels: &[], events_max: Some(3) };
+        follow(&mut client, &following).await.unwrap();
+
+        assert_eq!(server.asked()[1].header("last-event-id"), Some("c-1"));
+    }
+
+    #[tokio::test]
     async fn a_stream_that_was_taken_over_is_not_fought_for() {
         let server =
             ScriptedServer::start(&["200 OK\nContent-Type: text/event-stream\n\nevent: session\n\

@@ -110,6 +110,7 @@ impl State {
     async fn frame(&mut self, next: Next) -> Bytes {
         match next {
             Next::Heard(Some(LiveItem::Event(delivery))) => delivery.frame.clone(),
+            Next::Heard(Some(LiveItem::Hint(hinted))) => hinted.frame.clone(),
             Next::Heard(Some(LiveItem::Reset { cursor })) => {
                 session_frame("reset", json!({}), Some(&cursor))
             }

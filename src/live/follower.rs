@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use projections::Log;
+use projections::{Channel, Log};
 use rand::Rng;
 use redis::RedisError;
 use tokio::sync::{
@@ -14,8 +14,9 @@ use tokio::sync::{
 use super::{
     Cursor, Delivery, LiveItem, Subscriber,
     cursor::CursorSealer,
+    hints,
     hub::Registration,
-    registry::{Broadcast, End},
+    registry::{Broadcast, End, Joined},
     streams::{Entry, Streams, entry_id, readable},
 };
 
@@ -25,8 +26,8 @@ const PAGE_MAX: usize = 256;
 const RETRIES_MAX: u32 = 5;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a follower hears: the tenant's events, and the word to end.
-pub(super) type Ears = (broadcast::Receiver<Broadcast>, oneshot::Receiver<End>);
+/// What a follower hears: its tenant, and the word to end.
+pub(super) type Ears = (Joined, oneshot::Receiver<End>);
 
 pub(super) struct Follower {
     registration: Registration,
@@ -34,6 +35,7 @@ pub(super) struct Follower {
     streams: Streams,
     sealer: CursorSealer,
     events: broadcast::Receiver<Broadcast>,
+    hints: hints::Listener,
     end: oneshot::Receiver<End>,
     /// Everything up to here has been read, though not all of it was for this desktop.
     cursor: Cursor,
@@ -65,7 +67,7 @@ impl Follower {
         registration: Registration,
         subscriber: Arc<Subscriber>,
         sealer: CursorSealer,
-        (events, end): Ears,
+        (Joined { events, hints }, end): Ears,
         head: Cursor,
     ) -> Self {
         let cursor = subscriber.cursor.unwrap_or(head);
@@ -80,6 +82,7 @@ impl Follower {
             streams,
             sealer,
             events,
+            hints,
             end,
             cursor,
             pending: VecDeque::new(),
@@ -162,7 +165,12 @@ impl Follower {
                 tokio::time::sleep(self.drain_delay()).await;
                 Ok(Step::Item(self.reconnect()))
             }
+            // Events go before hints, which cost them no place in their queue.
             received = self.events.recv() => Ok(self.take(received)),
+            hinted = self.hints.next(), if self.listens_to(Channel::DashboardRefreshHints) => {
+                let is_ours = self.subscriber.property_ids.contains(&hinted.property_id);
+                Ok(if is_ours { Step::Item(LiveItem::Hint(hinted)) } else { Step::Nothing })
+            }
         }
     }
 
@@ -243,8 +251,12 @@ impl Follower {
         Ok(Step::Item(LiveItem::Reset { cursor: self.sealed_cursor() }))
     }
 
+    fn listens_to(&self, channel: Channel) -> bool {
+        self.subscriber.channels.contains(&channel)
+    }
+
     fn hears(&self, entry: &Entry) -> bool {
-        self.subscriber.channels.contains(&entry.channel)
+        self.listens_to(entry.channel)
             && self.subscriber.property_ids.contains(&entry.property_id)
             && !(self.subscriber.works_by_sharia && entry.hidden_from_sharia)
     }

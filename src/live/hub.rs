@@ -147,7 +147,7 @@ impl Shared {
         let subscriber = Arc::new(subscriber);
         let streams = Streams::of(&subscriber.tenant_id);
         let head = streams.head(&mut self.redis.shared(), self.redis.recovery_epoch()).await?;
-        let (receiver, is_first) = self.registry.join(&subscriber.tenant_id, head);
+        let (joined, is_first) = self.registry.join(&subscriber.tenant_id, head);
         if is_first {
             self.wake_tail().await?;
         }
@@ -155,7 +155,7 @@ impl Shared {
         let registration = Registration { shared: Arc::clone(self), id };
         self.check_fences(&subscriber, number, id).await?;
         let sealer = self.settings.cursor_keys.sealer(&subscriber.tenant_id);
-        Ok(Follower::new(registration, subscriber, sealer, (receiver, end), head))
+        Ok(Follower::new(registration, subscriber, sealer, (joined, end), head))
     }
 
     async fn await_ready(&self) -> Result<(), LiveError> {

@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::{
     Cursor, CursorKeys, Delivery, LiveError, Revocation, Subject, Subscriber,
     cursor::{CursorSealer, EntryId},
+    hints::{self, Announced, Hints},
     streams::Entry,
 };
 
@@ -32,9 +33,16 @@ struct State {
 /// One tenant with desktops here.
 struct Feed {
     sender: broadcast::Sender<Broadcast>,
+    hints: Hints,
     /// Everything up to here has been handed out.
     cursor: Cursor,
     sealer: CursorSealer,
+}
+
+/// Where a follower hears its tenant.
+pub(super) struct Joined {
+    pub(super) events: broadcast::Receiver<Broadcast>,
+    pub(super) hints: hints::Listener,
 }
 
 /// What a tenant's followers receive.
@@ -70,19 +78,18 @@ impl Registry {
 
     /// Joins the feed of a tenant, and whether that is new here: then the tail has to be woken, and
     /// goes on from `head`.
-    pub(super) fn join(
-        &self,
-        tenant_id: &TenantId,
-        head: Cursor,
-    ) -> (broadcast::Receiver<Broadcast>, bool) {
+    pub(super) fn join(&self, tenant_id: &TenantId, head: Cursor) -> (Joined, bool) {
         let mut state = self.state();
         if let Some(feed) = state.feeds.get(tenant_id) {
-            return (feed.sender.subscribe(), false);
+            let events = feed.sender.subscribe();
+            return (Joined { events, hints: feed.hints.listener() }, false);
         }
-        let (sender, receiver) = broadcast::channel(self.queue_max);
+        let (sender, events) = broadcast::channel(self.queue_max);
         let sealer = self.cursor_keys.sealer(tenant_id);
-        state.feeds.insert(tenant_id.clone(), Feed { sender, cursor: head, sealer });
-        (receiver, true)
+        let hints = Hints::default();
+        let joined = Joined { events, hints: hints.listener() };
+        state.feeds.insert(tenant_id.clone(), Feed { sender, hints, cursor: head, sealer });
+        (joined, true)
     }
 
     /// Counts a stream in; how its end will be told.
@@ -188,6 +195,13 @@ impl Registry {
     pub(super) fn skip(&self, tenant_id: &TenantId, log: projections::Log, id: EntryId) {
         if let Some(feed) = self.state().feeds.get_mut(tenant_id) {
             feed.cursor.set(log, id);
+        }
+    }
+
+    /// Hands a refresh hint to the followers of its tenant, past their events.
+    pub(super) fn hint(&self, announced: Announced) {
+        if let Some(feed) = self.state().feeds.get(&announced.tenant_id) {
+            feed.hints.say(announced);
         }
     }
 

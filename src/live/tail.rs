@@ -1,5 +1,5 @@
-//! The tail: one blocking reader a process over the live streams of its tenants, the revocations
-//! and the announcements of newer streams.
+//! The tail: one blocking reader a process over the live streams of its tenants, the revocations,
+//! the announcements of newer streams and the refresh hints.
 
 use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -17,10 +17,11 @@ use redis::{
 use super::{
     Cursor, Revocation,
     cursor::EntryId,
+    hints::Announced,
     hub::Shared,
     streams::{Entry, Streams, entry_id, field, readable},
 };
-use crate::views::key::{REVOCATIONS, SUPERSEDE};
+use crate::views::key::{REFRESH_HINTS, REVOCATIONS, SUPERSEDE};
 
 /// Entries of one stream read in one go.
 const PAGE_MAX: usize = 500;
@@ -32,6 +33,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 struct Globals {
     revocations: EntryId,
     supersede: EntryId,
+    refresh_hints: EntryId,
     wake: EntryId,
 }
 
@@ -41,6 +43,7 @@ enum Source {
     Live(TenantId, Log),
     Revocations,
     Supersede,
+    RefreshHints,
     Wake,
 }
 
@@ -96,6 +99,7 @@ async fn follow(
                     Source::Live(..) => (),
                     Source::Revocations => read.revocations = id,
                     Source::Supersede => read.supersede = id,
+                    Source::RefreshHints => read.refresh_hints = id,
                     Source::Wake => read.wake = id,
                 }
             }
@@ -106,22 +110,25 @@ async fn follow(
 
 /// Where to read on: from now at the first time, else where it broke off. A server that gives ids
 /// from before that has lost the entries, or is another one: everything it has is read, which can
-/// only end what has to end.
+/// only end what has to end, and have screens fetched once more.
 async fn globals_after(
     connection: &mut MultiplexedConnection,
     before: Option<Globals>,
 ) -> Result<Globals, RedisError> {
     let revocations = last_id(connection, REVOCATIONS).await?;
     let supersede = last_id(connection, SUPERSEDE).await?;
+    let refresh_hints = last_id(connection, REFRESH_HINTS).await?;
+    let wake = EntryId::default();
     let Some(before) = before else {
-        return Ok(Globals { revocations, supersede, wake: EntryId::default() });
+        return Ok(Globals { revocations, supersede, refresh_hints, wake });
     };
     let go_on =
         |last: EntryId, before: EntryId| if last < before { EntryId::default() } else { before };
     Ok(Globals {
         revocations: go_on(revocations, before.revocations),
         supersede: go_on(supersede, before.supersede),
-        wake: EntryId::default(),
+        refresh_hints: go_on(refresh_hints, before.refresh_hints),
+        wake,
     })
 }
 
@@ -174,6 +181,8 @@ async fn read_page(
             wanted.push((key, cursor.of(log), Source::Live(tenant_id.clone(), log)));
         }
     }
+    // Last: what a page has of events is handed out before its hints.
+    wanted.push((REFRESH_HINTS.to_owned(), read.refresh_hints, Source::RefreshHints));
     let block_ms = u64::try_from(shared.settings.block.as_millis()).unwrap_or(u64::MAX).max(1);
     let mut command = redis::cmd("XREAD");
     command.arg("COUNT").arg(PAGE_MAX).arg("BLOCK").arg(block_ms).arg("STREAMS");
@@ -216,6 +225,11 @@ async fn dispatch(
         Source::Supersede => {
             if let Some((tenant_id, device_id, number)) = readable(superseded(entry).map(Some)) {
                 shared.registry.supersede(&tenant_id, &device_id, number);
+            }
+        }
+        Source::RefreshHints => {
+            if let Some(announced) = readable(Announced::read(entry).map(Some)) {
+                shared.registry.hint(announced);
             }
         }
         Source::Wake => (),

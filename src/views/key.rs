@@ -8,6 +8,9 @@ pub const REVOCATIONS: &str = "g:revocations";
 /// Announcements of newer live streams, read by every instance. Stream, fields `tenant device
 /// number`.
 pub const SUPERSEDE: &str = "g:supersede";
+/// Announcements that screens have new content, read by every instance. Stream, fields `tenant
+/// property widgets boards at`.
+pub const REFRESH_HINTS: &str = "g:refresh-hints";
 
 /// A key of one tenant: `{tnt_…}:<area>:<part>:…`. There is no other way to make one.
 ///

@@ -42,6 +42,7 @@ mod ledger_roles;
 mod ledger_torture;
 mod live;
 mod live_abuse;
+mod live_hints;
 mod live_service;
 mod lock_actions;
 mod mfa;

@@ -31,7 +31,8 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 #[schema(as = LiveFrame)]
 #[expect(dead_code, reason = "the derive reads its shape; streams are written by the hub")]
 pub struct Frame {
-    /// Send it back as Last-Event-ID to go on after it. Frames of the connection have none.
+    /// Send it back as Last-Event-ID to go on after it. Refresh hints and frames of the connection
+    /// have none: the last id that was heard stays.
     id: Option<String>,
     /// `ai`, `alerts`, `dashboard-refresh-hints` or `session`.
     event: String,
@@ -53,7 +54,9 @@ pub struct Frame {
     ),
     responses(
         (status = 200, body = Frame, content_type = "text/event-stream",
-            description = "Server-sent events; one stream a device, a newer one supersedes it"),
+            description = "Server-sent events; one stream a device, a newer one supersedes it. \
+                dashboard-refresh-hints have no id and are not repeated to who comes back: fetch \
+                the screen then"),
         (status = 204, description = "None of the channels is for this caller's roles: there will be \
             nothing to come back for"),
         (status = 406, response = crate::http::openapi::Problem),

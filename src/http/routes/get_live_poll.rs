@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use axum::{Json, extract::State};
+use projections::Channel;
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -37,6 +38,7 @@ pub struct Polled {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LiveEvent)]
 pub struct Event {
+    /// Refresh hints and events of the connection have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
     /// The channel.
@@ -49,7 +51,7 @@ pub struct Event {
     get,
     path = "/live/poll",
     operation_id = "pollLive",
-    summary = "The events of the stream by long poll",
+    summary = "The events of the stream by long poll; refresh hints only while it waits",
     tag = "live",
     params(
         ("channels" = Option<String>, Query, description = "As at /live"),
@@ -86,6 +88,11 @@ fn event(item: LiveItem, app: &App, entrant: &Entrant) -> Event {
             id: Some(delivery.cursor.clone()),
             channel: delivery.channel.name().to_owned(),
             data: serde_json::from_slice(&delivery.data).unwrap_or_default(),
+        },
+        LiveItem::Hint(hinted) => Event {
+            id: None,
+            channel: Channel::DashboardRefreshHints.name().to_owned(),
+            data: serde_json::from_slice(&hinted.data).unwrap_or_default(),
         },
         LiveItem::Reset { cursor } => session(json!({ "kind": "reset" }), Some(cursor)),
         LiveItem::Superseded => session(json!({ "kind": "superseded" }), None),

@@ -270,16 +270,14 @@ impl Desktop {
     /// Opens the live stream and reads it up to `hello`.
     pub async fn live(&mut self, service: &Service, query: &str) -> Live {
         let path = format!("/live{query}");
-        let response = self.send(service, &path, None).await;
-        assert_eq!(response.status(), StatusCode::OK);
-        let mut live = Live {
-            response,
-            reader: FrameReader::default(),
-            frames: std::collections::VecDeque::new(),
-        };
-        let hello = live.next().await;
-        assert_eq!(hello["kind"], "hello");
-        live
+        Live::open(self.send(service, &path, None).await).await
+    }
+
+    /// The same for a desktop that comes back, with the nonce it has.
+    pub async fn live_after(&self, service: &Service, last_event_id: &str) -> Live {
+        let proof = self.proof(service, &Method::GET, "/live");
+        let request = self.signed(service, Method::GET, "/live", &proof);
+        Live::open(request.header("last-event-id", last_event_id).send().await.unwrap()).await
     }
 
     /// Asks for alerts until one fulfils the condition.
@@ -312,6 +310,15 @@ impl Answer {
 }
 
 impl Live {
+    async fn open(response: Response) -> Self {
+        assert_eq!(response.status(), StatusCode::OK);
+        let (reader, frames) = (FrameReader::default(), std::collections::VecDeque::new());
+        let mut live = Self { response, reader, frames };
+        let hello = live.next().await;
+        assert_eq!(hello["kind"], "hello");
+        live
+    }
+
     /// Whether the stream ends, after whatever it still has to say.
     pub async fn ends(&mut self) -> bool {
         loop {

@@ -16,9 +16,10 @@ use super::client::{Client, Wish, raise, until_listed};
 use crate::support::{platform::revoke, redis::RedisServer, service::World, wait};
 
 /// The keys that belong to no tenant, whole or up to an id that follows.
-const GLOBAL: [&str; 9] = [
+const GLOBAL: [&str; 10] = [
     "g:revocations",
     "g:supersede",
+    "g:refresh-hints",
     "g:live:wake:",
     "g:dpop:jti:",
     "g:dpop:epoch",
