@@ -7,6 +7,7 @@
 //! one asks.
 
 pub mod changes;
+mod compose;
 pub mod part;
 pub mod refresh;
 pub mod screens;
@@ -14,19 +15,16 @@ mod single_flight;
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::NaiveDate;
 use events::{PropertyId, TenantId};
 use futures::FutureExt;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
-use self::{
-    part::{Content, Part},
-    single_flight::{Flight, SingleFlight},
-};
+use self::{part::Part, single_flight::SingleFlight};
 use crate::{
     clock::SharedClock,
-    upstream::{CallContext, Upstream, UpstreamError, reading::Reading},
+    upstream::Upstream,
     views::{
         Redis,
         snapshot::{self, Snapshot, Standing, Subject},
@@ -35,11 +33,6 @@ use crate::{
 
 /// How long after its time a snapshot is still shown at once, while it is renewed.
 const SHOWN_WHILE_RENEWED: Duration = Duration::from_mins(1);
-/// How often it is looked whether another instance has composed a part.
-const FOLLOW_POLL: Duration = Duration::from_millis(20);
-/// How much longer than its deadline the right to compose a part is held at most.
-const LEAD_GRACE: Duration = Duration::from_millis(250);
-
 /// Which property a screen is about, and which day of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -130,10 +123,10 @@ impl Composer {
         with_items: bool,
     ) -> Vec<(Part, Standing)> {
         let subjects: Vec<Subject> = parts.iter().map(|part| place.subject(*part)).collect();
-        let found = snapshot::read(&self.0.cache, &subjects, with_items).await;
-        let standing = found.unwrap_or_else(|error| {
+        let found = compose::in_time(snapshot::read(&self.0.cache, &subjects, with_items)).await;
+        let standing = found.unwrap_or_else(|| {
             metrics::counter!("bff_backoffice_snapshot_failures_total").increment(1);
-            tracing::warn!(error = %error, "snapshots cannot be read; every upstream is asked");
+            tracing::warn!("snapshots cannot be read in time; every upstream is asked");
             vec![Standing::default(); parts.len()]
         });
         self.note_use(subjects);
@@ -184,95 +177,6 @@ impl Composer {
         }
     }
 
-    /// Composes a part anew. What was under way already may have been asked for before the change
-    /// that is known here; the next one has not.
-    async fn compose_after(&self, place: &Place, part: Part, seen: &Standing) -> Composed {
-        let composed = self.compose(place.subject(part), part, seen).await?;
-        if composed.mark == seen.mark {
-            return Ok(composed);
-        }
-        self.compose(place.subject(part), part, seen).await
-    }
-
-    /// Composes a part anew, together with everybody who wants it now.
-    fn compose(&self, subject: Subject, part: Part, seen: &Standing) -> Flight<Composed> {
-        let newer_than = seen.snapshot.as_ref().map(|snapshot| snapshot.as_of);
-        let (composer, of) = (self.clone(), subject.clone());
-        let begin = move || async move { composer.lead_or_follow(of, part, newer_than).await };
-        self.0.flights.join(subject, move || begin().boxed())
-    }
-
-    async fn lead_or_follow(
-        &self,
-        subject: Subject,
-        part: Part,
-        newer_than: Option<DateTime<Utc>>,
-    ) -> Composed {
-        let deadline = Instant::now() + part.row().deadline;
-        loop {
-            let lead = snapshot::lead(&self.0.cache, &subject, part.row().deadline + LEAD_GRACE);
-            let lead = match lead.await {
-                Ok(Some(lead)) => Some(Release { composer: self.clone(), lead: Some(lead) }),
-                Ok(None) => None,
-                // Without the tier every instance composes for itself.
-                Err(_) => return self.compose_now(&subject, part, (deadline, None)).await,
-            };
-            let standing = self.standing_of(&subject).await;
-            if let Some(snapshot) = standing.newer(newer_than) {
-                return Ok(Arc::new(snapshot));
-            }
-            if lead.is_some() {
-                return self.compose_now(&subject, part, (deadline, standing.mark)).await;
-            }
-            if deadline <= Instant::now() {
-                return Err(Absence::Timeout);
-            }
-            sleep(FOLLOW_POLL).await;
-        }
-    }
-
-    async fn standing_of(&self, subject: &Subject) -> Standing {
-        let found = snapshot::read(&self.0.cache, std::slice::from_ref(subject), true).await;
-        found.ok().and_then(|mut found| found.pop()).unwrap_or_default()
-    }
-
-    /// `mark` is the one that stands: what changes while the upstream is asked makes the answer an
-    /// old one.
-    async fn compose_now(
-        &self,
-        subject: &Subject,
-        part: Part,
-        (deadline, mark): (Instant, Option<String>),
-    ) -> Composed {
-        let context = CallContext {
-            property_id: Some(subject.property_id.clone()),
-            ..CallContext::internal()
-        };
-        let reading = Reading {
-            upstream: &self.0.upstream,
-            tenant_id: &subject.tenant_id,
-            property_id: &subject.property_id,
-            context: &context,
-            deadline,
-        };
-        let content = part.read(&reading, subject.date).await.map_err(|error| {
-            tracing::warn!(part = part.row().name, error = %error, "a part is not there");
-            absence(&error)
-        })?;
-        let snapshot = Arc::new(self.snapshot(&content, mark));
-        if let Err(error) = snapshot::keep(&self.0.cache, subject, &snapshot).await {
-            tracing::warn!(error = %error, "a snapshot cannot be kept");
-        }
-        self.plan_renewal(subject, part).await;
-        Ok(snapshot)
-    }
-
-    fn snapshot(&self, content: &Content, mark: Option<String>) -> Snapshot {
-        let items = serde_json::to_string(&content.items).expect("JSON can be written as text");
-        let summary = content.summary.to_string();
-        Snapshot { summary, items: Some(items), as_of: self.0.clock.now(), mark }
-    }
-
     fn worth(&self, part: Part, standing: &Standing) -> Worth {
         let Some(snapshot) = &standing.snapshot else { return Worth::ToBeAsked };
         if !standing.is_unchanged() {
@@ -287,30 +191,6 @@ impl Composer {
         } else {
             Worth::ToBeAsked
         }
-    }
-}
-
-/// Gives the lead back also when the last who waited has gone.
-struct Release {
-    composer: Composer,
-    lead: Option<snapshot::Lead>,
-}
-
-impl Drop for Release {
-    fn drop(&mut self) {
-        let Some(lead) = self.lead.take() else { return };
-        let composer = self.composer.clone();
-        self.composer.0.tracker.spawn(async move {
-            // It lapses by itself, too.
-            let _late = snapshot::release(&composer.0.cache, &lead).await;
-        });
-    }
-}
-
-fn absence(error: &UpstreamError) -> Absence {
-    match error {
-        UpstreamError::Timeout { .. } => Absence::Timeout,
-        _ => Absence::Error,
     }
 }
 

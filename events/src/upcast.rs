@@ -37,6 +37,8 @@ pub const CURRENT_KINDS: &[&str] = &[
     "melmastoon.bff.backoffice.sync.handshake_completed.v1",
     "melmastoon.bff.backoffice.sync.cursor_advanced.v1",
     "melmastoon.bff.backoffice.offline_queue.hinted.v1",
+    "melmastoon.bff.backoffice.dashboard.viewed.v1",
+    "melmastoon.bff.backoffice.workbench.viewed.v1",
     "melmastoon.bff.backoffice.activity.recorded.v1",
     "melmastoon.bff.backoffice.preferences.changed.v1",
     "melmastoon.bff.backoffice.shortcuts.changed.v1",

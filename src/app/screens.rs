@@ -13,6 +13,7 @@ use crate::{
         screens,
     },
     inbox::{envelope::Heard, intake},
+    live::hints::{self, RefreshHint},
 };
 
 /// What other services say has changed is not shown as fresh any more.
@@ -36,7 +37,11 @@ pub(super) fn refresh(started: &Started, tracker: &TaskTracker, shutdown: &Cance
     let announce: refresh::Announce = Arc::new(move |refreshed: Refreshed| {
         let session_tier = session_tier.clone();
         async move {
-            let _ = (&session_tier, refreshed);
+            let Refreshed { tenant_id, property_id, widgets, boards, at } = refreshed;
+            let hint = RefreshHint { tenant_id, property_id, widgets, boards, at };
+            if let Err(error) = hints::announce(&session_tier, &hint).await {
+                tracing::warn!(error = %error, "desktops could not be told that a screen is new");
+            }
         }
         .boxed()
     });

@@ -46,8 +46,7 @@ pub fn start(
     tracker: &TaskTracker,
     shutdown: &CancellationToken,
 ) {
-    let app = &started.app;
-    let gate = app.gate().clone();
+    let (app, gate) = (&started.app, started.app.gate().clone());
     keep_running("token-keys", tracker, shutdown, move |shutdown| {
         let gate = gate.clone();
         async move { gate.run(shutdown).await }

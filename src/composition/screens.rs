@@ -1,7 +1,8 @@
 //! The dashboard's widgets and the boards: which parts each shows.
 
-use super::part::{Part, ROWS};
 use std::time::Duration;
+
+use super::part::{Part, ROWS};
 
 /// What is shown of a widget, for clients that draw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +60,9 @@ pub struct Board {
     pub sections: &'static [Part],
 }
 
-/// A widget that no upstream is asked for is read within this.
-const OWN_DEADLINE: Duration = Duration::from_millis(500);
+/// A widget of our own views is read within this: one that is built first is compared with its
+/// upstream.
+const OWN_DEADLINE: Duration = Duration::from_millis(1200);
 
 const fn figure(id: &'static str, members: &'static [&'static str]) -> Widget {
     let content = Content::Parts(&[Part::Kpis], members);

@@ -54,6 +54,7 @@ mod projector;
 mod queries;
 mod rate_limits;
 mod schemas;
+mod screens;
 mod secrets;
 mod sessions;
 mod suggestions;

@@ -4,7 +4,11 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{Dashboard, End, Skeleton, Widget, lines::lines};
+use super::{
+    Dashboard,
+    frames::{End, Skeleton, Widget},
+    lines::lines,
+};
 use crate::http::messages::{self, Language};
 
 const PAGE_STYLE: &str = include_str!("page.css");
@@ -61,7 +65,7 @@ pub fn fragment(language: Language, widget: &Widget) -> String {
             @if lines.is_empty() && widget.status == "ok" {
                 p.nothing { (say("nothing")) }
             }
-            @if let Some(url) = widget.data.as_ref().and_then(|data| data["photoUrl"].as_str()) {
+            @if let Some(url) = widget.data.as_ref().and_then(|data| data.get("photoUrl")?.as_str()) {
                 img src=(url) alt="" loading="lazy";
             }
             dl {

@@ -5,7 +5,7 @@ use events::PropertyId;
 use projections::{AlertInbox, SuggestionInbox, alert_inbox::AlertState};
 use serde_json::{Map, Value, json};
 
-use super::{Widget, counted, message};
+use super::{counted, frames::Widget, message};
 use crate::{
     app::App,
     commands::device_sync::health,

@@ -19,7 +19,11 @@ use crate::{
         accept::accepted,
         caller::{Entrant, property},
         codes::Code,
-        dashboard::{Dashboard, Document, End, Frame, Widget, html},
+        dashboard::{
+            Dashboard,
+            frames::{Document, End, Frame, Widget},
+            html,
+        },
         extract::Query,
         problem::Problem,
     },

@@ -16,6 +16,7 @@ use crate::{
         idempotency::KeyedRequest,
         proxy_mutation::{self, ProxyError, Wish},
     },
+    composition::screens,
     http::{
         attestation, body::JsonObject, caller::Entrant, codes::Code, extract::Path, keyed,
         problem::Problem, requirements,
@@ -54,10 +55,17 @@ async fn handle(app: &App, entrant: &Entrant, asked: Asked) -> Result<Response, 
     let keyed = KeyedRequest::new(app.commands(), &actor, key, &asked.named(&wish), &body);
     let (commands, request) = (app.commands().clone(), keyed.clone());
     let render = keyed::render(&entrant.context);
+    let composer = app.composer().clone();
     let proxying = async move {
         let (actor, wish, keyed) = (&actor, &wish, &keyed);
         let request = proxy_mutation::Request { actor, wish, keyed, render: &render };
-        proxy_mutation::run(&commands, request).await
+        let outcome = proxy_mutation::run(&commands, request).await;
+        if outcome.is_ok() || matches!(outcome, Err(ProxyError::Upstream(_))) {
+            // Before the answer: whoever reads a screen next finds what was done.
+            let parts = screens::parts_of(wish.mutation.boards, wish.mutation.widgets);
+            composer.changed(&actor.caller.tenant_id, &wish.property_id, &parts).await;
+        }
+        outcome
     };
     let outcome = keyed::in_turn(app, &request, proxying).await?;
     Ok(keyed::response(app, &entrant.caller, outcome))

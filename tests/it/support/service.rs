@@ -174,6 +174,12 @@ impl World {
 }
 
 impl Service {
+    /// What it tells Prometheus.
+    pub async fn metrics(&self) -> String {
+        let url = format!("{}/metrics", self.admin_url);
+        reqwest::get(url).await.unwrap().error_for_status().unwrap().text().await.unwrap()
+    }
+
     /// `kill -9`: nothing is drained, nothing is said.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -1,0 +1,205 @@
+//! What is looked at stays as fresh as what is heard of.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::Value;
+
+use super::*;
+use crate::support::{desktop::key, platform::happened, wait};
+
+impl Desk {
+    /// Lets every snapshot of a property be so many seconds older.
+    pub(super) async fn age_by(&self, property_id: &str, seconds: i64) {
+        let cache = &self.world.cache_tier;
+        for key in cache.keys().await {
+            if key.contains(&format!(":snapshot:{property_id}:")) {
+                let by = (-1000 * seconds).to_string();
+                cache.command(&["HINCRBY", &key, "a", &by]).await;
+                let left = cache.command(&["PTTL", &key]).await;
+                let left: i64 = redis::from_redis_value(left).unwrap();
+                let left = (left - 1000 * seconds).to_string();
+                cache.command(&["PEXPIRE", &key, &left]).await;
+            }
+        }
+        self.forget_uses().await;
+    }
+
+    /// Nobody looks at anything any more.
+    async fn forget_uses(&self) {
+        let cache = &self.world.cache_tier;
+        cache.command(&["DEL", "g:recompose", "g:recompose:again"]).await;
+        for key in cache.keys().await {
+            if key.contains(":used:") {
+                cache.command(&["DEL", &key]).await;
+            }
+        }
+    }
+
+    /// Lets the next reader find nothing.
+    pub(super) async fn forget_snapshots(&self) {
+        let cache = &self.world.cache_tier;
+        for key in cache.keys().await {
+            if key.contains(":snapshot:") {
+                cache.command(&["DEL", &key]).await;
+            }
+        }
+        self.forget_uses().await;
+    }
+
+    /// A task of the property that has not begun, straight from the upstream.
+    async fn open_task(&self) -> String {
+        let world = crate::support::platform::look(&self.world, "/sim/world").await;
+        let tasks = world["tasks"].as_array().unwrap();
+        let is_ours = |task: &&Value| {
+            task["propertyId"] == self.desktop.property() && task["state"] == "created"
+        };
+        tasks.iter().find(is_ours).unwrap()["id"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstreams_event_makes_a_screen_that_is_looked_at_new_and_says_so() {
+    let mut desk = Desk::start().await;
+    let before = desk.board("maintenance").await.body;
+    let before = section(&before, "work-orders")["summary"]["open"].as_u64().unwrap();
+    let mut live = desk.desktop.live(&desk.service, "?channels=dashboard-refresh-hints").await;
+    let property = desk.desktop.property().to_owned();
+
+    // Somebody else opens a work order, straight at maintenance-service.
+    open_work_order(&desk, &property).await;
+    let hint = loop {
+        let hint = live.next_of("dashboard.refresh").await;
+        if hint["boards"].as_array().unwrap().contains(&json!("maintenance")) {
+            break hint;
+        }
+    };
+
+    assert_eq!(hint["propertyId"], property.as_str());
+    assert!(hint["widgets"].as_array().unwrap().contains(&json!("work-orders")), "{hint}");
+    let board = desk.board("maintenance").await;
+    assert_eq!(board.headers["x-cache"], "hit", "it was composed before it was announced");
+    assert_eq!(section(&board.body, "work-orders")["summary"]["open"], before + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_looks_at_is_not_asked_for_when_it_changes() {
+    let mut desk = Desk::start().await;
+    desk.board("maintenance").await;
+    let property = desk.desktop.property().to_owned();
+    desk.age_by(&property, 1).await;
+    let asked = async |desk: &Desk| {
+        kept(&desk.world, ("maintenance-service", "calls"), "/work-orders").await.len()
+    };
+    let before = asked(&desk).await;
+    let mut live = desk.desktop.live(&desk.service, "?channels=dashboard-refresh-hints").await;
+
+    open_work_order(&desk, &property).await;
+    let hint = live.next_of("dashboard.refresh").await;
+
+    assert_eq!(hint["boards"], json!(["today", "maintenance"]));
+    // The one call is the opening of the work order itself.
+    assert_eq!(asked(&desk).await, before + 1);
+    let board = desk.board("maintenance").await;
+    assert_eq!(board.headers["x-cache"], "miss", "the next reader asks");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_screen_that_is_looked_at_is_renewed_before_it_grows_old() {
+    let mut desk = Desk::start().await;
+    let first = desk.board("in-house").await.body;
+    let first = section(&first, "in-house")["asOf"].clone();
+    let renewed = wait::within(Duration::from_secs(40), "it is renewed", async || {
+        let board = desk.board("in-house").await;
+        assert_eq!(board.headers.get("x-cache").unwrap(), "hit", "{}", board.body);
+        let as_of = section(&board.body, "in-house")["asOf"].clone();
+        (as_of != first).then_some(as_of)
+    })
+    .await;
+    assert!(renewed.as_str() > first.as_str(), "{renewed} after {first}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_another_property_or_of_nothing_shown_changes_nothing() {
+    let mut desk = Desk::start().await;
+    desk.board("housekeeping").await;
+    let tenant_id = desk.desktop.text("tenantId").to_owned();
+    let (mine, other) = (desk.desktop.property().to_owned(), {
+        let properties = desk.desktop.grant["propertyIds"].as_array().unwrap();
+        properties[1].as_str().unwrap().to_owned()
+    });
+    let subject = "melmastoon.housekeeping.task.completed.v1";
+    happened(&desk.world, &tenant_id, subject, json!({ "propertyId": other })).await;
+    let marks = async |desk: &Desk, property: &str| {
+        let keys = desk.world.cache_tier.keys().await;
+        keys.iter().filter(|key| key.contains(&format!(":changed:{property}:"))).count()
+    };
+    wait::until("the other property has changed", async || 0 < marks(&desk, &other).await).await;
+    assert_eq!(marks(&desk, &mine).await, 0);
+    assert_eq!(desk.board("housekeeping").await.headers["x-cache"], "hit");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_of_the_views_is_recorded_with_what_was_missing() {
+    let world = World::start().await;
+    let flags = json!({ "versionFloor": {}, "flags": {},
+        "sampling": { "dashboard.viewed": 1.0, "workbench.viewed": 1.0 } });
+    let flags = flags.to_string();
+    world.session_tier.command(&["SET", "bff-backoffice-flags", &flags]).await;
+    let service = world.service().await;
+    let desktop = Desktop::sign_in(&world, &tenant(&world, 0), json!({})).await;
+    let mut desk = Desk { world, service, desktop };
+    crate::support::platform::fault(&desk.world, "pricing-service", &json!({ "status": 500 }))
+        .await;
+    assert_eq!(desk.dashboard().await.status, StatusCode::OK);
+    assert_eq!(desk.board("arrivals").await.status, StatusCode::OK);
+
+    let mut superuser = desk.world.database.superuser().await;
+    let query = "select kind, body::text, metadata::text from event_json \
+                 where kind like '%.viewed.v1' order by kind";
+    let views: Vec<(String, String, String)> = wait::until_some("both are recorded", async || {
+        let views = sqlx::query_as(query).fetch_all(&mut superuser).await.unwrap();
+        (views.len() == 2).then_some(views)
+    })
+    .await;
+    let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+    assert_eq!(views[0].0, "melmastoon.bff.backoffice.dashboard.viewed.v1");
+    assert_eq!(json(&views[0].1)["partial"], json!(["rates"]));
+    assert_eq!(json(&views[1].1)["board"], "arrivals");
+    assert_eq!(json(&views[1].2)["propertyId"], desk.desktop.property());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mutation_makes_every_screen_that_shows_it_new() {
+    let mut desk = Desk::start().await;
+    for board in ["today", "housekeeping"] {
+        desk.board(board).await;
+    }
+    let task = desk.open_task().await;
+    let path = format!("/housekeeping/tasks/{task}/start?propertyId={}", desk.desktop.property());
+    let started = desk.desktop.post(&desk.service, &path, &key(), &json!({})).await;
+    assert_eq!(started.status, StatusCode::OK, "{}", started.body);
+    for board in ["today", "housekeeping"] {
+        let shown = desk.board(board).await.body;
+        let tasks = section(&shown, "tasks")["items"].as_array().unwrap();
+        let shown = tasks.iter().find(|it| it["id"] == task.as_str()).unwrap();
+        assert_eq!(shown["state"], "started", "{board}");
+    }
+}
+
+async fn open_work_order(desk: &Desk, property_id: &str) {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!(
+        "{}/maintenance-service/api/v1/maintenance/work-orders",
+        desk.world.simulator.url()
+    );
+    let order = json!({ "propertyId": property_id, "title": "A lamp", "category": "electrical",
+        "severity": "low" });
+    let answer = http
+        .post(url)
+        .bearer_auth("development")
+        .header("x-tenant-id", desk.desktop.text("tenantId"))
+        .header("idempotency-key", key())
+        .json(&order);
+    answer.send().await.unwrap().error_for_status().unwrap();
+}
