@@ -67,7 +67,10 @@ fn may_hear(entrant: &Entrant, channel: Channel) -> bool {
     match channel {
         Channel::Alerts => entrant.require(Scope::AlertsRead).is_ok(),
         Channel::Ai => entrant.require(Scope::AiRead).is_ok(),
-        Channel::DashboardRefreshHints => entrant.require(Scope::DashboardRead).is_ok(),
+        // Whoever has any screen has today's board, if not the dashboard.
+        Channel::DashboardRefreshHints => [Scope::DashboardRead, Scope::BoardToday]
+            .into_iter()
+            .any(|scope| entrant.require(scope).is_ok()),
         Channel::Session => true,
     }
 }

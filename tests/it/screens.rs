@@ -71,7 +71,8 @@ impl Desk {
     }
 
     async fn get_as(&mut self, path: &str, accept: &str) -> Answer {
-        let headers: [(&str, &[u8]); 1] = [("accept", accept.as_bytes())];
+        let headers: [(&str, &[u8]); 2] =
+            [("accept", accept.as_bytes()), ("accept-language", b"en")];
         self.desktop.send_bytes(&self.service, (Method::GET, path), &headers, b"").await
     }
 

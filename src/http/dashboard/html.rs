@@ -92,3 +92,35 @@ pub fn foot(language: Language, end: &End) -> String {
     };
     format!("{}</main></body></html>\n", said.into_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::composition::screens::WIDGETS;
+
+    fn widget(status: &'static str, data: &serde_json::Value) -> Widget {
+        let data: Option<Map<_, _>> = data.as_object().cloned();
+        Widget { data, ..Widget::of(&WIDGETS[0], status) }
+    }
+
+    #[test]
+    fn what_an_upstream_says_is_text_and_never_markup() {
+        let hostile = "<img src=x onerror=alert(1)>\" onload=\"x";
+        let data = json!({ "name": hostile, "photoUrl": "https://x/\"><script>" });
+        let page = fragment(Language::English, &widget("ok", &data));
+        assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;"), "{page}");
+        assert!(!page.contains("<script") && !page.contains("\" onload"), "{page}");
+        let picture = page.split("<img ").nth(1).unwrap();
+        assert!(picture.starts_with("src=\"https://x/&quot;&gt;&lt;script&gt;\""), "{page}");
+    }
+
+    #[test]
+    fn a_widget_says_why_it_is_not_what_it_should_be() {
+        let stale = fragment(Language::English, &widget("stale", &json!({ "rooms": 3 })));
+        assert!(stale.contains("An earlier value"), "{stale}");
+        let empty = fragment(Language::French, &widget("ok", &json!({})));
+        assert!(empty.contains("Rien ici."), "{empty}");
+    }
+}
