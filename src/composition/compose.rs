@@ -110,11 +110,11 @@ impl Composer {
             context: &context,
             deadline,
         };
-        let content = part.read(&reading, subject.date).await.map_err(|error| {
+        let said = part.read(&reading, subject.date).await.map_err(|error| {
             tracing::warn!(part = part.row().name, error = %error, "a part is not there");
             absence(&error)
         })?;
-        let snapshot = Arc::new(self.snapshot(&content, mark));
+        let snapshot = Arc::new(self.snapshot(&said, mark));
         let keeping = async {
             snapshot::keep(&self.0.cache, subject, &snapshot).await?;
             self.plan_renewal(subject, part).await;

@@ -62,12 +62,12 @@ mod tests {
 
     #[tokio::test]
     async fn callers_at_the_same_time_share_one_piece_of_work() {
-        let (flights, begun) = (Flights::default(), Arc::new(AtomicUsize::new(0)));
+        let (flights, count) = (Flights::default(), Arc::new(AtomicUsize::new(0)));
         let begin = || {
-            let begun = Arc::clone(&begun);
+            let count = Arc::clone(&count);
             async move {
                 tokio::task::yield_now().await;
-                begun.fetch_add(1, Ordering::Relaxed)
+                count.fetch_add(1, Ordering::Relaxed)
             }
             .boxed()
         };

@@ -25,7 +25,8 @@ use crate::{
 #[schema(as = Board)]
 pub struct Board {
     /// As its route names it.
-    board: &'static str,
+    #[serde(rename = "board")]
+    name: &'static str,
     property_id: String,
     /// The day that was asked for; absent for the upstreams' today.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,7 +140,7 @@ pub async fn read(app: &App, entrant: &Entrant, wish: &Wish) -> (Board, &'static
     };
     record_view(app, entrant, view);
     let property_id = wish.property_id.to_string();
-    (Board { board: wish.board.name, property_id, date: wish.date, sections }, cache_word)
+    (Board { name: wish.board.name, property_id, date: wish.date, sections }, cache_word)
 }
 
 impl Section {

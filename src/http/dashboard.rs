@@ -154,15 +154,15 @@ impl Dashboard {
 
 /// The widget of these parts: as good as the worst of them, as old as the oldest.
 fn of_parts(row: &Row, shown: &[Shown]) -> Widget {
-    let states = || shown.iter().map(|shown| shown.state);
-    let absent = states().find_map(|state| match state {
+    let worth = || shown.iter().map(|shown| shown.state);
+    let absent = worth().find_map(|state| match state {
         State::Absent(Absence::Timeout) => Some("timeout"),
         State::Absent(Absence::Error) => Some("error"),
         _ => None,
     });
-    let is_stale = states().any(|state| state == State::Stale);
+    let is_stale = worth().any(|state| state == State::Stale);
     let status = absent.unwrap_or(if is_stale { "stale" } else { "ok" });
-    let source = if states().any(|state| state == State::Live) { "live" } else { "snapshot" };
+    let source = if worth().any(|state| state == State::Live) { "live" } else { "snapshot" };
     let snapshots: Vec<&Snapshot> =
         shown.iter().filter_map(|shown| shown.snapshot.as_deref()).collect();
     let data = snapshots

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
     report::{Figure, Report, quantile},
@@ -43,12 +43,12 @@ pub async fn run(pace: Pace) -> Report {
     let (mut first, mut last) = cold(&bench).await;
     bench.open_loop(DASHBOARDS / 5, |bench, seat| bench.read(seat, &board(seat))).await;
     let url = format!("{}/sim/events", bench.world.simulator.url());
-    let changing = tokio::spawn(change(url, bench.places()));
+    let mut changing = JoinSet::new();
+    changing.spawn(change(url, bench.places()));
     let mut dashboards =
         bench.open_loop(DASHBOARDS, |bench, seat| bench.read(seat, &dashboard(seat))).await;
     let mut boards = bench.open_loop(BOARDS, |bench, seat| bench.read(seat, &board(seat))).await;
-    assert!(!changing.is_finished(), "events cannot be published");
-    changing.abort();
+    assert!(changing.try_join_next().is_none(), "events cannot be published");
     Report(vec![
         alone("a warm dashboard, p95", ms(15), &mut dashboards),
         alone("a warm board, p95", ms(25), &mut boards),

@@ -306,8 +306,8 @@ async fn a_key_of_another_decision_decides_nothing_and_neither_does_a_ledger_tha
     assert_eq!(reused.body["code"], "MELMASTOON.GENERAL.IDEMPOTENCY_KEY_REUSED");
 
     world.database.refuse_events(Ledger::AiDecision.name()).await;
-    let refused = decide(&mut desktop, &service, (&open, &own), &accept).await;
-    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused.body);
+    let unrecorded = decide(&mut desktop, &service, (&open, &own), &accept).await;
+    assert_eq!(unrecorded.status, StatusCode::SERVICE_UNAVAILABLE, "{}", unrecorded.body);
     assert_eq!(kinds_of(&world, &open).await, Vec::<String>::new());
     world.database.accept_events().await;
     let done = decide(&mut desktop, &service, (&open, &own), &accept).await;
