@@ -76,12 +76,18 @@ impl Memberships {
     /// Forgets everything, where it is not known who has changed.
     pub fn forget_all(&self) {
         self.known.invalidate_all();
+        count_forgotten("all");
     }
 
     /// Forgets what is known of an operator, whose roles may have changed.
     pub async fn forget(&self, tenant_id: &TenantId, operator_id: &OperatorId) {
         self.known.invalidate(&(tenant_id.clone(), operator_id.clone())).await;
+        count_forgotten("one");
     }
+}
+
+fn count_forgotten(whose: &'static str) {
+    metrics::counter!("bff_backoffice_memberships_forgotten_total", "whose" => whose).increment(1);
 }
 
 struct Lifetimes;

@@ -180,6 +180,16 @@ impl Service {
         reqwest::get(url).await.unwrap().error_for_status().unwrap().text().await.unwrap()
     }
 
+    /// Waits until the memberships of its first seconds are forgotten, which happens twice: from then
+    /// on those that are known stay known while tenant-service is away.
+    pub async fn keeps_memberships(&self) {
+        let forgotten = "bff_backoffice_memberships_forgotten_total{whose=\"all\"} 2";
+        wait::until("the first memberships are forgotten", async || {
+            self.metrics().await.contains(forgotten)
+        })
+        .await;
+    }
+
     /// `kill -9`: nothing is drained, nothing is said.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -98,6 +98,7 @@ impl Bench {
         let session = desktop.get(&service, "/session").await;
         assert_eq!(session.status, StatusCode::OK, "{}", session.body);
         // Each upstream that a first request asks about the caller is asked before it goes wrong.
+        service.keeps_memberships().await;
         desktop.get(&service, "/bootstrap").await;
         Self { world, service, desktop }
     }
