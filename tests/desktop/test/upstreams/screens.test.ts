@@ -6,8 +6,7 @@ import { MatchersV3 } from "@pact-foundation/pact";
 import { ulid } from "ulid";
 
 import { answerOf, type Desktop } from "../../src/desktop.js";
-import { found, signIn } from "../support/operator.js";
-import { world } from "../support/simulator.js";
+import { largeProperty, signIn } from "../support/operator.js";
 import { until } from "../support/wait.js";
 import { EXAMPLES, fact } from "./facts.js";
 import { OF_TENANT, relyOn, type Reliance, TIME } from "./reliance.js";
@@ -215,11 +214,8 @@ test("the rooms of a property", async () => {
 
 test("the next page of the rooms of a property", async () => {
   // The first one is read of the platform, and says where it goes on.
-  const { tenants } = await world();
-  const isLarge = ({ rooms }: { rooms: unknown[] }) => rooms.length > 100;
-  const tenant = found(tenants.find(({ properties }) => properties.some(isLarge)));
-  const property = found(tenant.properties.find(isLarge));
-  const { desktop } = await signIn({ tenantId: tenant.id, propertyIds: [property.id] });
+  const { tenantId, propertyId } = await largeProperty();
+  const { desktop } = await signIn({ tenantId, propertyIds: [propertyId] });
   const last = await relyOn(
     {
       ...LIST,
@@ -232,7 +228,7 @@ test("the next page of the rooms of a property", async () => {
     { status: 200, body: { items: eachLike(ROOM) } },
     () =>
       until("both pages stand on the board", async () => {
-        const query = { limit: 1, propertyId: property.id };
+        const query = { limit: 1 };
         const board = await answerOf(desktop.api.GET("/housekeeping", { params: { query } }));
         return board.body.sections.find(({ id, total }) => id === "rooms" && total === 101);
       }),
