@@ -26,6 +26,7 @@ pub mod device;
 pub mod frames;
 pub mod live;
 pub mod proof;
+mod screens;
 #[cfg(test)]
 mod scripted;
 pub mod sign_in;
@@ -69,6 +70,24 @@ pub enum Command {
         /// How many at most, 1–100
         #[arg(long, default_value_t = 20)]
         limit: u32,
+    },
+    /// The dashboard of a property, widget by widget as they become ready
+    Dashboard {
+        /// Property id (default: the operator's first)
+        #[arg(long = "property")]
+        property_id: Option<String>,
+        /// As a browser gets it
+        #[arg(long)]
+        html: bool,
+    },
+    /// A board of a property: today, arrivals, departures, in-house, front-desk, housekeeping or
+    /// maintenance
+    Board {
+        /// As its route names it
+        name: String,
+        /// Property id (default: the operator's first)
+        #[arg(long = "property")]
+        property_id: Option<String>,
     },
     /// Acknowledge an alert
     Acknowledge {
@@ -152,6 +171,14 @@ async fn perform(client: &mut Client, command: Command) -> anyhow::Result<()> {
         Command::Bootstrap => send(client, Method::GET, "/bootstrap", None, &[]).await,
         Command::Alerts { property_id, state, limit } => {
             let path = alerts_path(client.device(), property_id, state.as_deref(), limit)?;
+            send(client, Method::GET, &path, None, &[]).await
+        }
+        Command::Dashboard { property_id, html } => {
+            let property_id = property(client.device(), property_id)?;
+            screens::dashboard(client, &property_id, html).await
+        }
+        Command::Board { name, property_id } => {
+            let path = format!("/{name}?propertyId={}", property(client.device(), property_id)?);
             send(client, Method::GET, &path, None, &[]).await
         }
         Command::Acknowledge { alert, comment } => {

@@ -5,7 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use backoffice::{
-    app::{self, jobs, maintenance},
+    app::{
+        self, jobs, maintenance,
+        screens::{self, Screens},
+    },
     config::{self, Config, Foundation, Upstreams},
     database, desktop, dev, output, secrets,
     telemetry::{self, LogFormat},
@@ -72,6 +75,10 @@ enum View {
     AlertInbox,
     /// The suggestions for a property
     SuggestionInbox,
+    /// What the dashboard's widgets show: composed anew where somebody looks at it
+    DashboardSnapshots,
+    /// What the boards' sections show: composed anew where somebody looks at it
+    WorkbenchViews,
 }
 
 #[derive(Subcommand)]
@@ -130,6 +137,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             match view {
                 View::AlertInbox => maintenance::rebuild::<AlertInbox>(&foundation).await,
                 View::SuggestionInbox => maintenance::rebuild::<SuggestionInbox>(&foundation).await,
+                View::DashboardSnapshots => {
+                    screens::outdate(&foundation.stores, Screens::Dashboard).await
+                }
+                View::WorkbenchViews => screens::outdate(&foundation.stores, Screens::Boards).await,
             }
         }
         Role::Relay(RelayRole::Redrive) => {

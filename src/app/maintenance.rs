@@ -188,7 +188,7 @@ pub async fn run_job(
 }
 
 /// A bar where a person looks, nothing in a log.
-fn progress(unit: &'static str) -> ProgressBar {
+pub(super) fn progress(unit: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg} {per_sec} {eta}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(0).with_style(style).with_message(unit);

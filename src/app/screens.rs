@@ -4,17 +4,66 @@
 use std::sync::Arc;
 
 use futures::FutureExt;
+use secrecy::ExposeSecret;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{App, connect::Started, supervise::supervise};
+use super::{
+    App,
+    connect::{self, Started},
+    maintenance,
+    supervise::supervise,
+};
 use crate::{
+    clock::{Clock, SystemClock},
     composition::{
+        part::Part,
         refresh::{self, Refreshed},
-        screens,
+        screens::{self, Widget},
     },
+    config::Stores,
     inbox::{envelope::Heard, intake},
     live::hints::{self, RefreshHint},
+    output,
+    views::{
+        outdated::{self, Plan},
+        snapshot,
+    },
 };
+
+/// Snapshots taken for changed in one go.
+const AT_ONCE: usize = 500;
+
+/// Screens that are composed of snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Screens {
+    Dashboard,
+    Boards,
+}
+
+/// Takes every snapshot of these screens for changed: no reader is shown one as fresh any more, and
+/// the running instances compose those anew that somebody looks at.
+///
+/// # Errors
+/// When the cache tier fails; what was done stays done, and the command can be repeated.
+pub async fn outdate(stores: &Stores, of: Screens) -> anyhow::Result<()> {
+    let cache = connect::redis("REDIS_CACHE_URL", stores.redis_cache_url.expose_secret()).await?;
+    let parts: Vec<&Part> = match of {
+        Screens::Dashboard => screens::WIDGETS.iter().flat_map(Widget::parts).collect(),
+        Screens::Boards => screens::BOARDS.iter().flat_map(|board| board.sections).collect(),
+    };
+    let names: Vec<&'static str> = parts.into_iter().map(|part| part.row().name).collect();
+    let subjects = snapshot::kept(&cache, &names).await?;
+    let bar = maintenance::progress("snapshots");
+    bar.set_length(subjects.len().try_into()?);
+    for some in subjects.chunks(AT_ONCE) {
+        snapshot::mark(&cache, some).await?;
+        outdated::plan(&cache, Plan::Renew, (some, SystemClock.now())).await?;
+        bar.inc(some.len().try_into()?);
+    }
+    bar.finish();
+    let count = subjects.len();
+    output::line(format_args!("{count} snapshots are composed anew where somebody looks at them"))
+}
 
 /// What other services say has changed is not shown as fresh any more.
 pub(super) fn listener(app: &App) -> intake::Listener {

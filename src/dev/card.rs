@@ -32,7 +32,8 @@ pub fn card(program: &Path, stack_dir: &Path, stack: &StackFile, device: &Device
     {desktop} bootstrap
     {desktop} raise --severity high --title 'Boiler pressure is low'
     {desktop} acknowledge latest
-  More: {desktop} --help   (live, alerts, request, sign-in)
+    {desktop} dashboard
+  More: {desktop} --help   (board, live, alerts, request, sign-in)
 "
     )
 }

@@ -13,7 +13,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use events::{PropertyId, TenantId};
-use redis::{RedisError, Script, Value};
+use redis::{AsyncCommands, AsyncIter, RedisError, Script, Value};
 use ulid::Ulid;
 
 use super::{Redis, TenantKey};
@@ -24,6 +24,7 @@ static RELEASE: LazyLock<Script> = LazyLock::new(|| {
 
 /// How long a snapshot may stand in for an upstream that is away.
 pub const KEPT_FOR: Duration = Duration::from_mins(10);
+const SNAPSHOT: &str = "snapshot";
 const MARK_KEPT_FOR: Duration = Duration::from_mins(15);
 /// What was read so long ago is on nobody's screen.
 const USED_FOR: Duration = Duration::from_mins(1);
@@ -74,7 +75,7 @@ impl Standing {
 
 impl Subject {
     fn snapshot_key(&self) -> TenantKey {
-        self.dated("snapshot")
+        self.dated(SNAPSHOT)
     }
 
     fn lead_key(&self) -> TenantKey {
@@ -160,6 +161,35 @@ pub async fn keep(cache: &Redis, subject: &Subject, snapshot: &Snapshot) -> Resu
     pipe.exec_async(&mut cache.shared()).await
 }
 
+/// What is kept of these parts, of every tenant.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn kept(cache: &Redis, parts: &[&'static str]) -> Result<Vec<Subject>, RedisError> {
+    let mut connection = cache.shared();
+    let mut keys: AsyncIter<'_, String> =
+        connection.scan_match(format!("{{tnt_*}}:{SNAPSHOT}:*")).await?;
+    let mut subjects = Vec::new();
+    while let Some(key) = keys.next_item().await {
+        subjects.extend(subject_of(&key?, parts));
+    }
+    Ok(subjects)
+}
+
+/// The subject of a snapshot's key; `None` when it is of no part of these.
+fn subject_of(key: &str, parts: &[&'static str]) -> Option<Subject> {
+    let (tenant_id, of) = key.strip_prefix('{')?.split_once("}:")?;
+    let of = of.strip_prefix(SNAPSHOT)?.strip_prefix(':')?;
+    let (of, date) = match of.rsplit_once(':') {
+        Some((rest, last)) if last.parse::<NaiveDate>().is_ok() => (rest, last.parse().ok()),
+        _ => (of, None),
+    };
+    let (property_id, name) = of.rsplit_once(':')?;
+    let part = parts.iter().find(|part| **part == name)?;
+    let (tenant_id, property_id) = (tenant_id.parse().ok()?, property_id.parse().ok()?);
+    Some(Subject { tenant_id, property_id, part, date })
+}
+
 /// Says that these have changed: what was composed before is not fresh any more.
 ///
 /// # Errors
@@ -230,4 +260,25 @@ pub async fn release(cache: &Redis, lead: &Lead) -> Result<(), RedisError> {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_says_what_it_is_about() {
+        for date in [None, NaiveDate::from_ymd_opt(2026, 11, 22)] {
+            let subject = Subject {
+                tenant_id: "tnt_01HZX3V7Q8M4N5P6R7S8T9W0XY".parse().unwrap(),
+                property_id: "ppt:1".parse().unwrap(),
+                part: "in-house",
+                date,
+            };
+            let key = subject.snapshot_key();
+            assert_eq!(subject_of(key.as_str(), &["rates", "in-house"]), Some(subject));
+            assert_eq!(subject_of(key.as_str(), &["rates"]), None);
+        }
+        assert_eq!(subject_of("{tnt_1}:snapshot:ppt_1:rates", &["rates"]), None);
+    }
 }

@@ -12,6 +12,8 @@ mod access;
 mod access_keys;
 mod journey;
 mod report;
+mod screens;
+mod seats;
 mod write;
 /// What the integration tests stand on, those parts that are needed here.
 #[path = "../it/support"]
@@ -54,7 +56,7 @@ struct Arguments {
 enum Suite {
     /// Token and proof: what verifying costs beside the curve.
     Access,
-    /// The way of an alert through the running service, and its start.
+    /// The way of an alert through the running service, and its start; dashboards and boards.
     Read,
     /// What operators do, at ten times the capacity model.
     Write,
@@ -69,10 +71,12 @@ async fn main() -> ExitCode {
         all_met &= finish("access", &access::run().await);
     }
     if matches!(suite, Suite::Read | Suite::All) {
-        all_met &= finish("read", &journey::run().await);
+        let mut report = journey::run().await;
+        report.0.extend(screens::run(seats::Pace { seconds, percent }).await.0);
+        all_met &= finish("read", &report);
     }
     if matches!(suite, Suite::Write | Suite::All) {
-        all_met &= finish("write", &write::run(write::Pace { seconds, percent }).await);
+        all_met &= finish("write", &write::run(seats::Pace { seconds, percent }).await);
     }
     if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -40,7 +40,7 @@ async fn a_refresh_hint_reaches_its_property_on_every_instance_and_nobody_else()
     let mut silent = Vec::new();
     for (who, tenant_id, options, query) in [
         ("who listens to alerts", &own, json!({}), "?channels=alerts,session"),
-        ("whose role has no dashboard", &own, json!({ "roles": ["housekeeper"] }), ""),
+        ("whose role has no screen", &own, json!({ "roles": ["auditor"] }), ""),
         ("who works elsewhere", &own, elsewhere, ""),
         ("of another tenant", &foreign, json!({}), ""),
     ] {

@@ -203,3 +203,21 @@ async fn open_work_order(desk: &Desk, property_id: &str) {
         .json(&order);
     answer.send().await.unwrap().error_for_status().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_composes_anew_what_is_looked_at_and_nothing_of_other_screens() {
+    let mut desk = Desk::start().await;
+    let first = desk.board("maintenance").await.body;
+    let (built, said) = desk.world.run(&["rebuild", "workbench-views"]);
+    assert!(built && said.contains("2 snapshots"), "{said}");
+    let first = section(&first, "work-orders")["asOf"].clone();
+    let again = desk.board("maintenance").await.body;
+    assert!(section(&again, "work-orders")["asOf"].as_str() > first.as_str(), "{again}");
+
+    let (built, said) = desk.world.run(&["rebuild", "dashboard-snapshots"]);
+    assert!(built && said.contains("2 snapshots"), "the dashboard shows both, too: {said}");
+    desk.board("in-house").await;
+    desk.board("front-desk").await;
+    let (_, said) = desk.world.run(&["rebuild", "dashboard-snapshots"]);
+    assert!(said.contains("6 snapshots"), "rooms are on boards only: {said}");
+}
