@@ -17,6 +17,16 @@ export type Api = {
   ]: paths[Path];
 };
 
+/** What one desk works on, one path each. */
+export type BoardPath =
+  | "/today"
+  | "/arrivals"
+  | "/departures"
+  | "/in-house"
+  | "/front-desk"
+  | "/housekeeping"
+  | "/maintenance";
+
 /** As a sign-in and every refresh answer. */
 export type Tokens = components["schemas"]["Tokens"];
 

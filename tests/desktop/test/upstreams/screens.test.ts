@@ -5,14 +5,15 @@ import { test } from "node:test";
 import { MatchersV3 } from "@pact-foundation/pact";
 import { ulid } from "ulid";
 
-import { answerOf, type Desktop } from "../../src/desktop.js";
+import { answerOf, type BoardPath, type Desktop } from "../../src/desktop.js";
+import { FOLIO, MONEY, ROOM, ROOM_TYPE_ID, STAY, TASK, WORK_ORDER } from "../support/hotel.js";
 import { largeProperty, signIn } from "../support/operator.js";
 import { until } from "../support/wait.js";
 import { EXAMPLES, fact } from "./facts.js";
-import { OF_TENANT, relyOn, type Reliance, TIME } from "./reliance.js";
+import { OF_TENANT, relyOn, type Reliance } from "./reliance.js";
 import { SIGNED_IN } from "./sentences.js";
 
-const { boolean, eachLike, eachValueMatches, integer, like, regex, reify } = MatchersV3;
+const { eachLike, eachValueMatches, integer, like, regex, reify } = MatchersV3;
 
 /** A screen is composed for everybody who looks at a property, so on behalf of no operator. */
 const READ = {
@@ -21,62 +22,6 @@ const READ = {
   query: { propertyId: fact("propertyId") },
 } as const;
 const LIST = { ...READ, query: { ...READ.query, limit: "100" } } as const;
-
-const DATE = regex(String.raw`^\d{4}-\d\d-\d\d$`, EXAMPLES.day);
-const MONEY = {
-  amountMicro: regex(String.raw`^-?\d+$`, "5200000000"),
-  currency: regex("^[A-Z]{3}$", "AFN"),
-};
-const STAY = {
-  id: like(EXAMPLES.reservationId),
-  code: like("MEL-7Q2K4X"),
-  state: regex("^(confirmed|in_house|checked_out)$", "in_house"),
-  guestName: like("Zarmina H."),
-  roomId: like(EXAMPLES.roomId),
-  roomTypeId: like("rmt_01JD3Q5Z8W6M4K2T0V9X7R5B3C"),
-  folioId: like(EXAMPLES.folioId),
-  arrivalDate: DATE,
-  departureDate: DATE,
-  adults: integer(2),
-  nightlyRate: MONEY,
-  version: integer(1),
-};
-const ROOM = {
-  id: like(EXAMPLES.roomId),
-  number: like("204"),
-  floor: integer(2),
-  roomTypeId: like("rmt_01JD3Q5Z8W6M4K2T0V9X7R5B3C"),
-  status: regex("^(clean|dirty|cleaning|inspected|ready|out_of_order|out_of_service)$", "dirty"),
-  occupied: boolean(true),
-};
-const TASK = {
-  id: like(EXAMPLES.taskId),
-  roomId: like(EXAMPLES.roomId),
-  kind: like("turnover"),
-  priority: regex("^(low|normal|high|urgent)$", "urgent"),
-  state: regex("^(created|started|completed|inspected)$", "created"),
-  scheduledFor: TIME,
-  version: integer(1),
-};
-/** Read where they are there, and null where they are not: its room and who is to mend it. */
-const WORK_ORDER = {
-  id: like(EXAMPLES.workOrderId),
-  title: like("The boiler is cold"),
-  category: like("plumbing"),
-  severity: regex("^(low|normal|high|critical)$", "high"),
-  state: regex("^(open|assigned|blocked|resolved|verified)$", "open"),
-  openedAt: TIME,
-  version: integer(1),
-};
-const FOLIO = {
-  id: like(EXAMPLES.folioId),
-  reservationId: like(EXAMPLES.reservationId),
-  state: "balance_due",
-  balance: MONEY,
-};
-
-type BoardPath =
-  "/arrivals" | "/departures" | "/front-desk" | "/housekeeping" | "/in-house" | "/maintenance";
 
 /** At a property that nobody has looked at, so that every upstream is asked. */
 async function elsewhere(): Promise<Desktop> {
@@ -328,7 +273,7 @@ test("what a night costs", async () => {
       receiving: "what a night costs",
       path: "/api/v1/pricing/rates",
     },
-    { rates: eachLike({ roomTypeId: like("rmt_01JD3Q5Z8W6M4K2T0V9X7R5B3C"), rate: MONEY }) },
+    { rates: eachLike({ roomTypeId: like(ROOM_TYPE_ID), rate: MONEY }) },
     () => widgets("rates"),
   );
 });
