@@ -12,6 +12,13 @@ pub const SUPERSEDE: &str = "g:supersede";
 /// property widgets boards at`.
 pub const REFRESH_HINTS: &str = "g:refresh-hints";
 
+/// The keys of all snapshots, by when they were composed. Sorted set.
+pub const SNAPSHOTS: &str = "g:snapshots";
+/// What is to be composed anew, and when; shared by every instance. Sorted set.
+pub const RECOMPOSE: &str = "g:recompose";
+/// What is to be taken for changed once more. Sorted set.
+pub const RECOMPOSE_AGAIN: &str = "g:recompose:again";
+
 /// A key of one tenant: `{tnt_…}:<area>:<part>:…`. There is no other way to make one.
 ///
 /// A part is an id or a fixed word. Ids may hold colons, so only the last part of a key is an

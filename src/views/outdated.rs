@@ -1,6 +1,6 @@
 //! Which snapshots are to be composed anew in the background, and when: one plan for all instances.
 //!
-//! Redis, cache tier: sorted sets `g:recompose` and `g:recompose:again`, member `<tenant> <property>
+//! Redis, cache tier: sorted sets `RECOMPOSE` and `RECOMPOSE_AGAIN` of `views/key.rs`, member `<tenant> <property>
 //! <part>`, score unix milliseconds. Losing them loses nothing: a snapshot whose time is over is
 //! composed when it is read.
 
@@ -10,7 +10,11 @@ use chrono::{DateTime, Utc};
 use events::{PropertyId, TenantId};
 use redis::{RedisError, Script};
 
-use super::{Redis, TenantKey, claim, snapshot::Subject};
+use super::{
+    Redis, TenantKey, claim,
+    key::{RECOMPOSE, RECOMPOSE_AGAIN},
+    snapshot::Subject,
+};
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -46,8 +50,8 @@ pub struct Planned {
 impl Plan {
     const fn key(self) -> &'static str {
         match self {
-            Self::Renew => "g:recompose",
-            Self::Again => "g:recompose:again",
+            Self::Renew => RECOMPOSE,
+            Self::Again => RECOMPOSE_AGAIN,
         }
     }
 }

@@ -7,16 +7,17 @@
 //! - string `{tenant}:changed:<propertyId>:<part>`: the mark, new with every change. Longer than any
 //!   snapshot, so that one that was composed without a mark cannot outlive a later one.
 //! - string `{tenant}:used:<propertyId>:<part>`: somebody has read it in the last minute.
+//! - sorted set `g:snapshots`: the keys of the snapshots, so that nobody has to look through all keys.
 //! - string `{tenant}:composing:<propertyId>:<part>[:<date>]`: the instance that composes it now.
 
 use std::{sync::LazyLock, time::Duration};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use events::{PropertyId, TenantId};
-use redis::{AsyncCommands, AsyncIter, RedisError, Script, Value};
+use redis::{RedisError, Script, Value};
 use ulid::Ulid;
 
-use super::{Redis, TenantKey};
+use super::{Redis, TenantKey, key::SNAPSHOTS};
 
 static RELEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::new("if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end")
@@ -24,7 +25,7 @@ static RELEASE: LazyLock<Script> = LazyLock::new(|| {
 
 /// How long a snapshot may stand in for an upstream that is away.
 pub const KEPT_FOR: Duration = Duration::from_mins(10);
-const SNAPSHOT: &str = "snapshot";
+const AREA: &str = "snapshot";
 const MARK_KEPT_FOR: Duration = Duration::from_mins(15);
 /// What was read so long ago is on nobody's screen.
 const USED_FOR: Duration = Duration::from_mins(1);
@@ -75,7 +76,7 @@ impl Standing {
 
 impl Subject {
     fn snapshot_key(&self) -> TenantKey {
-        self.dated(SNAPSHOT)
+        self.dated(AREA)
     }
 
     fn lead_key(&self) -> TenantKey {
@@ -158,6 +159,10 @@ pub async fn keep(cache: &Redis, subject: &Subject, snapshot: &Snapshot) -> Resu
         .arg(snapshot.mark.as_deref().unwrap_or_default())
         .ignore();
     pipe.cmd("PEXPIRE").arg(&key).arg(millis(KEPT_FOR)).ignore();
+    let (composed_at, kept_ms) = (snapshot.as_of.timestamp_millis(), KEPT_FOR.as_millis());
+    pipe.cmd("ZADD").arg(SNAPSHOTS).arg(composed_at).arg(&key).ignore();
+    let oldest = composed_at - i64::try_from(kept_ms).unwrap_or(i64::MAX);
+    pipe.cmd("ZREMRANGEBYSCORE").arg(SNAPSHOTS).arg("-inf").arg(oldest).ignore();
     pipe.exec_async(&mut cache.shared()).await
 }
 
@@ -166,20 +171,16 @@ pub async fn keep(cache: &Redis, subject: &Subject, snapshot: &Snapshot) -> Resu
 /// # Errors
 /// When Redis fails.
 pub async fn kept(cache: &Redis, parts: &[&'static str]) -> Result<Vec<Subject>, RedisError> {
-    let mut connection = cache.shared();
-    let mut keys: AsyncIter<'_, String> =
-        connection.scan_match(format!("{{tnt_*}}:{SNAPSHOT}:*")).await?;
-    let mut subjects = Vec::new();
-    while let Some(key) = keys.next_item().await {
-        subjects.extend(subject_of(&key?, parts));
-    }
-    Ok(subjects)
+    let mut command = redis::cmd("ZRANGE");
+    command.arg(SNAPSHOTS).arg(0).arg(-1);
+    let keys: Vec<String> = command.query_async(&mut cache.shared()).await?;
+    Ok(keys.iter().filter_map(|key| subject_of(key, parts)).collect())
 }
 
 /// The subject of a snapshot's key; `None` when it is of no part of these.
 fn subject_of(key: &str, parts: &[&'static str]) -> Option<Subject> {
     let (tenant_id, of) = key.strip_prefix('{')?.split_once("}:")?;
-    let of = of.strip_prefix(SNAPSHOT)?.strip_prefix(':')?;
+    let of = of.strip_prefix(AREA)?.strip_prefix(':')?;
     let (of, date) = match of.rsplit_once(':') {
         Some((rest, last)) if last.parse::<NaiveDate>().is_ok() => (rest, last.parse().ok()),
         _ => (of, None),

@@ -42,7 +42,13 @@ async fn ti_35_the_service_does_its_work_under_the_shipped_rules() {
     let wish = Wish::post("/alerts/alr_1/acknowledge", Ulid::generate().to_string(), json!({}));
     let answer = client.ask(&service, &wish).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
-    for path in ["/bootstrap", "/alerts", "/live/poll?waitMs=0", "/alerts?state=acknowledged"] {
+    let bootstrap = client.ask(&service, &Wish::get("/bootstrap")).await.body;
+    let property = bootstrap["propertyIds"][0].as_str().unwrap();
+    let (dashboard, board) =
+        (format!("/dashboard?propertyId={property}"), format!("/today?propertyId={property}"));
+    for path in
+        ["/alerts", "/live/poll?waitMs=0", "/alerts?state=acknowledged", &dashboard, &board, &board]
+    {
         let answer = client.ask(&service, &Wish::get(path)).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
     }

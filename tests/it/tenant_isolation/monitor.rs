@@ -16,7 +16,7 @@ use super::client::{Client, Wish, raise, until_listed};
 use crate::support::{platform::revoke, redis::RedisServer, service::World, wait};
 
 /// The keys that belong to no tenant, whole or up to an id that follows.
-const GLOBAL: [&str; 10] = [
+const GLOBAL: [&str; 13] = [
     "g:revocations",
     "g:supersede",
     "g:refresh-hints",
@@ -26,6 +26,9 @@ const GLOBAL: [&str; 10] = [
     "g:session:due",
     "g:fences:since",
     "g:memberships",
+    "g:recompose",
+    "g:recompose:again",
+    "g:snapshots",
     "bff-backoffice-flags",
 ];
 
