@@ -17,6 +17,12 @@ use super::{
 use crate::{
     app::App,
     composition::{Absence, Place, Shown, State, part::Part, screens::Board as Row},
+    upstream::{
+        billing::Folio,
+        housekeeping::{Room, Task},
+        maintenance::WorkOrder,
+        reservation::Stay,
+    },
 };
 
 /// A board as it is answered.
@@ -54,14 +60,25 @@ pub struct Section {
     user_message: Option<String>,
     /// Counts over the whole section, by the section; null when nothing is known.
     summary: Option<Map<String, Value>>,
-    /// Stays, rooms, tasks, work orders or folios.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Item>)]
     items: Vec<Value>,
     /// Items that the filter leaves, on all pages.
     total: usize,
     /// Ask with it for the section's next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
+}
+
+/// What a section lists; all of one section are of one kind.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = BoardItem)]
+pub enum Item {
+    Stay(Stay),
+    Room(Room),
+    Task(Task),
+    WorkOrder(WorkOrder),
+    Folio(Folio),
 }
 
 /// What is asked of a board.

@@ -1,5 +1,6 @@
 """What every answer promises beside status, type and schema, which schemathesis checks itself."""
 
+import json
 import re
 
 import schemathesis
@@ -78,6 +79,21 @@ def headers_are_documented(ctx, response, case):
         if "idempotency-replayed" not in sent and operation_id not in MAY_STAND_ALREADY:
             promised |= documented & WITH_EVERY_WRITE
         assert promised <= sent, f"missing: {', '.join(sorted(promised - sent))}"
+
+
+@schemathesis.check
+def frames_are_whole(ctx, response, case):
+    """A dashboard piece by piece: what it announces first, each of it once, and how it went."""
+    if header_values(response).get("content-type") != "application/x-ndjson":
+        return
+    frames = [json.loads(line) for line in response.content.splitlines()]
+    kinds = [frame["frame"] for frame in frames]
+    announced = [widget["id"] for widget in frames[0].get("widgets", [])]
+    assert kinds == ["skeleton", *["widget"] * len(announced), "end"], f"frames: {kinds}"
+    shown = [frame["id"] for frame in frames[1:-1]]
+    assert sorted(shown) == sorted(announced), f"announced {announced}, shown {shown}"
+    broken = [it["id"] for it in frames[1:-1] if it["status"] not in ("ok", "forbidden")]
+    assert sorted(frames[-1]["partial"]) == sorted(broken), "`partial` names others"
 
 
 def header_values(response) -> dict[str, str]:

@@ -52,6 +52,7 @@ class Wishes:
             self.of_lock,
             self.of_inbox,
             self.of_session,
+            self.of_screen,
             self.of_desk,
         ):
             wish = family(operation_id, ready)
@@ -179,6 +180,16 @@ class Wishes:
             return Wish(desk=desk, body={"refreshToken": desk.grant["refreshToken"]})
         if operation_id == "stepUp":
             return Wish(body={"scope": "lock.revoke", **STEP_UP})
+        return None
+
+    def of_screen(self, operation_id: str, ready: bool) -> Wish | None:
+        if operation_id == "dashboard":
+            accept = self.stock.chance.choice(["application/json", "application/x-ndjson"])
+            return Wish(query={"propertyId": self.stock.property()}, headers={"Accept": accept})
+        if operation_id.endswith("Board"):
+            day = datetime.datetime.now(datetime.UTC).date().isoformat()
+            of_board = {"date": day, "state": "confirmed", "limit": 20}
+            return Wish(query={"propertyId": self.stock.property(), **of_board})
         return None
 
     def of_desk(self, operation_id: str, ready: bool) -> Wish | None:

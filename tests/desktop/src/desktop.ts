@@ -3,6 +3,7 @@ import createClient, { type Client, type Middleware } from "openapi-fetch";
 
 import type { DeviceKey } from "./device-key.js";
 import type { components, paths } from "./generated/api.js";
+import { linesOf } from "./lines.js";
 import { refusalIn } from "./problem.js";
 import { SignedFetch } from "./signed-fetch.js";
 import { newWish, type Wish } from "./wish.js";
@@ -16,8 +17,21 @@ export type Api = {
   ]: paths[Path];
 };
 
+/** What one desk works on, one path each. */
+export type BoardPath =
+  | "/today"
+  | "/arrivals"
+  | "/departures"
+  | "/in-house"
+  | "/front-desk"
+  | "/housekeeping"
+  | "/maintenance";
+
 /** As a sign-in and every refresh answer. */
 export type Tokens = components["schemas"]["Tokens"];
+
+/** What a dashboard comes in, piece by piece. */
+export type DashboardFrame = components["schemas"]["DashboardFrame"];
 
 export type NetworkMode = "good" | "flaky" | "offline-recently";
 
@@ -47,7 +61,7 @@ export interface Answer<Body> {
 
 export class Desktop {
   /** Every call rejects with `ProblemError` or `ForeignAnswerError` when it is no success. */
-  readonly api: Client<Api>;
+  readonly api: Client<Api, "application/json">;
   #tokens: Tokens;
   /** Where the ledger stood after this desktop's last write. */
   #position: string | undefined;
@@ -59,8 +73,9 @@ export class Desktop {
       accessToken: () => this.#tokens.accessToken,
       fetch: settings.fetch ?? fetch,
     });
-    this.api = createClient<Api>({
+    this.api = createClient<Api, "application/json">({
       baseUrl: `${settings.origin}${BASE_PATH}`,
+      headers: { Accept: "application/json" },
       fetch: (request) => signed.send(request),
     });
     this.api.use(this.#identification(), this.#reception());
@@ -79,6 +94,21 @@ export class Desktop {
     });
     this.#tokens = (await answerOf(call)).body;
     return this.#tokens;
+  }
+
+  /** A property's dashboard, each frame as soon as it is there; rejects when it is cut off. */
+  async *dashboard(propertyId: string): AsyncGenerator<DashboardFrame> {
+    const call = this.api.GET("/dashboard", {
+      params: { query: { propertyId } },
+      headers: { Accept: "application/x-ndjson" },
+      parseAs: "stream",
+    });
+    for await (const line of linesOf((await answerOf(call)).body)) {
+      const frame = JSON.parse(line) as DashboardFrame;
+      yield frame;
+      if (frame.frame === "end") return;
+    }
+    throw new Error("the dashboard was cut off");
   }
 
   /** Says which device and app are asking, and from which write on a read has to know. */

@@ -27,6 +27,7 @@ export const EXAMPLES = {
   amountMicro: "1500000000",
   currency: "AFN",
   preferencesTag: '"7"',
+  cursor: "v1.rooms",
 } as const;
 
 export type FactName = keyof typeof EXAMPLES;

@@ -30,7 +30,7 @@ export interface Reliance {
   method: "GET" | "POST" | "PUT";
   /** Below the base path; facts stand in it as `${alertId}`. */
   path: string;
-  query?: Record<string, string>;
+  query?: Record<string, string | ReturnType<typeof told>>;
   /** Beside those of every request. */
   headers?: Headers;
   body?: unknown;
@@ -44,6 +44,14 @@ export interface Success<Body> {
   status: 200 | 201;
   headers?: Headers;
   body: Expected<NoInfer<Body>>;
+}
+
+/** A body of which only the whole text can be looked at. */
+export interface Lines {
+  contentType: string;
+  example: string[];
+  /** Regular expression for all lines together. */
+  pattern: string;
 }
 
 export interface Refusal {
@@ -118,6 +126,15 @@ export async function relyOnRefusal(
   });
 }
 
+/** As `relyOn`, for a success that is written line by line. */
+export async function relyOnLines<Made>(
+  reliance: Reliance,
+  lines: Lines,
+  use: (desktop: Desktop) => Promise<Made>,
+): Promise<Made> {
+  return exchange(asked(reliance), reliance, { status: 200, lines }, use);
+}
+
 /** As `relyOn`, for a success without a body. */
 export async function relyOnSilence(
   reliance: Reliance,
@@ -145,7 +162,7 @@ function asked(reliance: Reliance) {
 async function exchange<Made>(
   interaction: ReturnType<typeof asked>,
   reliance: Reliance,
-  answer: { status: number; headers?: Headers; body?: unknown },
+  answer: { status: number; headers?: Headers; body?: unknown; lines?: Lines },
   use: (desktop: Desktop) => Promise<Made>,
 ): Promise<Made> {
   const key = await DeviceKey.generate();
@@ -154,6 +171,12 @@ async function exchange<Made>(
     .willRespondWith(answer.status, (response) => {
       if (answer.headers !== undefined) response.headers(answer.headers);
       if (answer.body !== undefined) response.jsonBody(answer.body);
+      if (answer.lines !== undefined) {
+        const { contentType, example, pattern } = answer.lines;
+        const text = example.map((line) => `${line}\n`).join("");
+        textBody(response, contentType, text);
+        response.matchingRules({ body: { path: "$", rules: [regex(pattern, text)] } });
+      }
     })
     .executeTest(async (provider) => {
       const remembering: typeof fetch = (input, init) => {
@@ -169,6 +192,15 @@ async function exchange<Made>(
   // A path with facts matches any path, so it is looked at here.
   assert.deepEqual([...paths], [`/bff/backoffice/v1${example(reliance.path)}`]);
   return made as Made;
+}
+
+/**
+ * The builder's own way for other bodies adds a rule that the bytes look like their type to who
+ * guesses types, and lines of JSON look like JSON.
+ */
+function textBody(response: unknown, contentType: string, text: string): void {
+  type Library = { withResponseBody(body: string, contentType: string): void };
+  (response as { interaction: Library }).interaction.withResponseBody(text, contentType);
 }
 
 /**

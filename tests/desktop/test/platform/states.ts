@@ -6,12 +6,14 @@ import { SIGNED_IN } from "../upstreams/sentences.js";
 import { DeviceKey } from "../../src/device-key.js";
 import type { Tokens } from "../../src/desktop.js";
 import { decodeJwt } from "../support/jwt.js";
-import { found, standardTenant } from "../support/operator.js";
+import { found, largeProperty, standardTenant } from "../support/operator.js";
 import { type Item, happen, revoke, signInAt, world } from "../support/simulator.js";
 import type { State } from "../support/verification.js";
 import { Upstreams } from "./upstreams.js";
 
 const DAY_MS = 86_400_000;
+/** Below it a lock asks for a new battery. */
+const BATTERY_LOW_PERCENT = 20;
 
 export class States {
   /** Who is signed in, once a state has seen to it. */
@@ -25,6 +27,8 @@ export class States {
       ...this.#ofOperators(),
       ...this.#ofInboxes(),
       ...this.#ofStays(),
+      ...this.#ofDays(),
+      ...this.#ofProperties(),
       ...this.#ofWork(),
     };
   }
@@ -92,6 +96,43 @@ export class States {
       "a guest has a key": async () => {
         const door = await this.#door();
         return { ...door, keyCredentialId: await this.#upstreams.issuedKey(door, this.#there) };
+      },
+    };
+  }
+
+  #ofDays(): Record<string, State> {
+    const today = new Date().toISOString().slice(0, "YYYY-MM-DD".length);
+    const on = (day: "arrivalDate" | "departureDate", isToday: boolean) => async () => {
+      const { reservations } = await world();
+      const fitting = reservations.filter((it) => (it[day] === today) === isToday);
+      const stay = this.#take(fitting, day === "arrivalDate" ? "confirmed" : "in_house");
+      return { propertyId: stay.propertyId, day: stay[day] };
+    };
+    return {
+      "a guest arrives today": on("arrivalDate", true),
+      "a guest arrives on another day": on("arrivalDate", false),
+      "a guest leaves today": on("departureDate", true),
+      "a guest leaves on another day": on("departureDate", false),
+    };
+  }
+
+  #ofProperties(): Record<string, State> {
+    return {
+      "a property has more rooms than one page": async () => {
+        const { tenantId, propertyId } = await largeProperty();
+        const query = new URLSearchParams({ propertyId, limit: "100" });
+        const path = `/api/v1/housekeeping/rooms?${query}`;
+        const upstreams = new Upstreams(() => tenantId);
+        const answer = await upstreams.ask("GET", "housekeeping-service", path);
+        const { nextCursor } = (await answer.json()) as { nextCursor: string };
+        return { tenantId, propertyId, cursor: nextCursor };
+      },
+      "the battery of a lock is low": async () => {
+        const { locks } = await world();
+        const { tenantId } = this.#there;
+        const isLow = (it: (typeof locks)[number]) =>
+          it.tenantId === tenantId && it.batteryPercent < BATTERY_LOW_PERCENT;
+        return { propertyId: found(locks.find(isLow)).propertyId };
       },
     };
   }

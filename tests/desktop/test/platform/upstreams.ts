@@ -8,7 +8,7 @@ import { stack } from "../support/stack.js";
 export class Upstreams {
   constructor(private readonly tenantId: () => string) {}
 
-  async ask(method: string, service: string, path: string, body: unknown): Promise<Response> {
+  async ask(method: string, service: string, path: string, body?: unknown): Promise<Response> {
     const answer = await fetch(new URL(`/${service}${path}`, stack.simulatorUrl), {
       method,
       headers: {
@@ -17,7 +17,7 @@ export class Upstreams {
         "Idempotency-Key": ulid(),
         "X-Tenant-Id": this.tenantId(),
       },
-      body: JSON.stringify(body),
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });
     if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
     return answer;

@@ -1,13 +1,14 @@
 /** Makes the sentences true that the pact says of the service, at the simulated platform. */
-import { answerOf } from "../../src/desktop.js";
+import { answerOf, type BoardPath } from "../../src/desktop.js";
 import type { Facts } from "../consumer/facts.js";
 import { SIGNED_IN } from "../consumer/sentences.js";
 import { type Door, doorFor, issuedKey, steppedUp } from "../support/door.js";
 import { proposedSuggestion, raisedAlert } from "../support/inbox.js";
-import { found, signIn } from "../support/operator.js";
+import { found, propertyOf, signIn } from "../support/operator.js";
 import { type Item, world } from "../support/simulator.js";
 import { newWish } from "../../src/wish.js";
 import type { State } from "../support/verification.js";
+import { until } from "../support/wait.js";
 import type { Stage } from "./stage.js";
 import { raiseMacVersionFloor } from "./version-floor.js";
 
@@ -16,7 +17,13 @@ const SMALL_AMOUNT_MICRO = "1000000";
 
 export function statesOn(stage: Stage): Record<string, State> {
   const stock = new Stock(stage);
-  return { ...sessions(stage), ...inbox(stage), ...frontDesk(stage, stock), ...desk(stage) };
+  return {
+    ...sessions(stage),
+    ...inbox(stage),
+    ...frontDesk(stage, stock),
+    ...desk(stage),
+    ...screens(stage),
+  };
 }
 
 function sessions(stage: Stage): Record<string, State> {
@@ -135,6 +142,36 @@ function desk(stage: Stage): Record<string, State> {
       const body = { pendingActions: 3, kinds: { "reservation.check-in": 3 } };
       await desktop.api.PUT("/offline-queue/hint", { params: { header: newWish() }, body });
       return {};
+    },
+  };
+}
+
+function screens(stage: Stage): Record<string, State> {
+  const here = () => ({ propertyId: propertyOf(stage.desktop) });
+  const board = (path: BoardPath, limit: number) => {
+    const query = { ...here(), limit };
+    return answerOf(stage.desktop.api.GET(path, { params: { query } }));
+  };
+  return {
+    // On a busy machine an upstream may be late; what was there once stands in for a while.
+    "the dashboard has been seen as a whole": async () => {
+      await until("the dashboard is whole", async () => {
+        const call = stage.desktop.api.GET("/dashboard", { params: { query: here() } });
+        return (await answerOf(call)).body.complete || undefined;
+      });
+      return here();
+    },
+    "a board has been seen as a whole": async ({ path }) => {
+      await until(`${path} is whole`, async () => {
+        const { sections } = (await board(path as BoardPath, 1)).body;
+        return sections.every(({ status }) => status === "ok") || undefined;
+      });
+      return here();
+    },
+    "the first five rooms have been listed": async () => {
+      const { sections } = (await board("/housekeeping", 5)).body;
+      const rooms = found(sections.find(({ id }) => id === "rooms"));
+      return { ...here(), cursor: found(rooms.nextCursor ?? undefined) };
     },
   };
 }

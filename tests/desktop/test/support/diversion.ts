@@ -9,6 +9,8 @@ export interface Diversion {
   method: string;
   /** Regular expression for the path from the service's base. */
   path: string;
+  /** Names of the parameters in its query, in the order of the alphabet. */
+  parameters: string[];
   /** URL of who answers in the service's place. */
   to: string;
 }

@@ -33,6 +33,15 @@ export function standardTenant({ tenants }: World): World["tenants"][number] {
   return found(tenants.find((tenant) => tenant.complianceProfile === "standard"));
 }
 
+/** A property whose rooms are more than an upstream lists on one page. */
+export async function largeProperty(): Promise<{ tenantId: string; propertyId: string }> {
+  const properties = (await world()).tenants.flatMap((tenant) =>
+    tenant.properties.map(({ id, rooms }) => ({ tenantId: tenant.id, propertyId: id, rooms })),
+  );
+  const { tenantId, propertyId } = found(properties.find(({ rooms }) => 100 < rooms.length));
+  return { tenantId, propertyId };
+}
+
 /** The property at which a desktop's operator works. */
 export function propertyOf(desktop: Desktop): string {
   return found(desktop.tokens.propertyIds[0]);

@@ -13,6 +13,7 @@ export interface Item {
 
 export interface Tenant {
   id: string;
+  properties: { id: string; rooms: unknown[] }[];
   complianceProfile: "sharia" | "standard";
   largeChargeThreshold: Money;
 }
@@ -24,9 +25,9 @@ export interface Money {
 
 export interface World {
   tenants: Tenant[];
-  reservations: (Item & { roomId: string })[];
+  reservations: (Item & { roomId: string; arrivalDate: string; departureDate: string })[];
   folios: (Item & { balance: Money })[];
-  locks: (Item & { roomId: string })[];
+  locks: (Item & { roomId: string; batteryPercent: number })[];
   tasks: Item[];
   workOrders: Item[];
 }
@@ -36,6 +37,7 @@ export interface SignInWish {
   tenantId: string;
   operatorId?: string;
   deviceId?: string;
+  propertyIds?: string[];
   roles?: string[];
 }
 

@@ -4,6 +4,7 @@
  */
 import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
 import { text } from "node:stream/consumers";
+import { isDeepStrictEqual } from "node:util";
 
 import { CONTROL, type Diversion } from "./diversion.js";
 
@@ -24,11 +25,13 @@ createServer((incoming, outgoing) => {
 
 function target({ url = "/", method }: IncomingMessage): string {
   const [, service, rest = ""] = /^\/([^/]+)(\/.*)$/.exec(url) ?? [];
-  const path = rest.split("?")[0] ?? "";
+  const [path = "", query] = rest.split("?");
+  const parameters = [...new URLSearchParams(query).keys()].sort();
   const isDiverted =
     diversion?.service === service &&
     diversion?.method === method &&
-    new RegExp(diversion?.path ?? "").test(path);
+    new RegExp(diversion?.path ?? "").test(path) &&
+    isDeepStrictEqual(diversion?.parameters, parameters);
   return isDiverted && diversion !== undefined ? diversion.to + rest : platform + url;
 }
 

@@ -27,6 +27,8 @@ export const EXAMPLES = {
   taskId: "hkt_01JD3Q5Z8W6M4K2T0V9X7R5B3C",
   workOrderId: "mnt_01JD3Q5Z8W6M4K2T0V9X7R5B3C",
   currency: "AFN",
+  day: "2026-11-24",
+  cursor: "rmu_01JD3Q5Z8W6M4K2T0V9X7R5B3C",
   preferencesTag: '"v1"',
 } as const;
 

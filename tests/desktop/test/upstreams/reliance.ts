@@ -97,7 +97,8 @@ export async function relyOn<Made>(
       if (answered.body !== undefined) response.jsonBody(answered.body);
     })
     .executeTest(async ({ url, port }) => {
-      await divert({ service, method, path: pattern(asked), to: url });
+      const parameters = Object.keys(reliance.query ?? {}).sort();
+      await divert({ service, method, path: pattern(asked), parameters, to: url });
       try {
         const made = await use();
         await until("the service has asked", async () => {
