@@ -112,7 +112,8 @@ pub enum Progress<'a> {
     Ready,
     /// Its outcome is to be found out.
     Open(&'a Wanted),
-    Settled(&'a Wanted, &'a Outcome, DateTime<Utc>),
+    /// See [`LockAction::settlement`].
+    Settled,
     Refused,
 }
 
@@ -189,7 +190,7 @@ impl LockAction {
         match &self.state {
             State::New | State::NotSent(_) => Progress::Ready,
             State::Open(wanted) | State::Unknown(wanted) => Progress::Open(wanted),
-            State::Settled(wanted, outcome, at) => Progress::Settled(wanted, outcome, *at),
+            State::Settled(..) => Progress::Settled,
             State::Refused => Progress::Refused,
         }
     }
@@ -197,6 +198,14 @@ impl LockAction {
     /// It was asked for and the answer was lost, which is recorded.
     pub const fn is_lost(&self) -> bool {
         matches!(self.state, State::Unknown(_))
+    }
+
+    /// What was wanted, how it ended and when; `None` while it has not.
+    pub const fn settlement(&self) -> Option<(&Wanted, &Outcome, DateTime<Utc>)> {
+        match &self.state {
+            State::Settled(wanted, outcome, at) => Some((wanted, outcome, *at)),
+            _ => None,
+        }
     }
 
     /// What was requested, last.

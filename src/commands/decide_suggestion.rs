@@ -89,36 +89,25 @@ pub struct SuggestionDecided {
 /// See [`CommandError`]. After [`CommandError::Unavailable`] the decision may stand; the same key
 /// finds out.
 pub async fn run(resources: &Resources, request: Request<'_>) -> Result<Outcome, CommandError> {
-    for attempt in 0..ATTEMPTS_MAX {
-        let refusal = match request.decide(resources, attempt == 0).await {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match request.decide(resources, attempts == 1).await {
             Ok(outcome) => return Ok(outcome),
-            Err(Refused::ByRace) => continue,
-            Err(Refused::Failed(error)) => return Err(error),
-            Err(Refused::ByKey) => None,
-            Err(Refused::ByRule(refusal)) => Some(refusal),
-        };
-        // A request that comes again meets its own event: the key is asked before the rule's answer
-        // is given.
-        if let Some(known) = request.keyed.answered(resources).await? {
-            return Ok(known);
-        }
-        let Some(refusal) = refusal else { continue };
-        let answer = (request.render)(refusal);
-        let claim = request.keyed.start_and_complete(request.actor, answer.clone());
-        match request.actor.write_claim(resources, claim).await {
-            Ok(()) => return Ok(Outcome::new(answer, None)),
-            Err(CommandError::InProgress) => (),
-            Err(error) => return Err(error),
+            Err(Refused::ByRule(refusal)) => return request.refuse(resources, refusal).await,
+            Err(Refused::ByKey) => return request.known(resources).await,
+            Err(Refused::ByRace(_)) if attempts < ATTEMPTS_MAX => (),
+            Err(Refused::ByRace(error) | Refused::Failed(error)) => return Err(error),
         }
     }
-    Err(CommandError::Busy)
 }
 
 /// Why a decision was not recorded.
 enum Refused {
     ByRule(Refusal),
+    /// The key is somebody else's, who may be this request when it came before.
     ByKey,
-    ByRace,
+    ByRace(CommandError),
     Failed(CommandError),
 }
 
@@ -136,12 +125,36 @@ impl Request<'_> {
         match self.execute(&store, standing).await {
             Ok(receipt) => Ok(Outcome::new(answer, Some(receipt.position))),
             Err(AggregateError::UserError(rejection)) => Err(refused(rejection)),
-            Err(AggregateError::AggregateConflict) => Err(Refused::ByRace),
+            Err(AggregateError::AggregateConflict) => Err(Refused::ByRace(CommandError::Busy)),
             Err(error) => Err(match CommandError::from_aggregate(error) {
                 CommandError::InProgress => Refused::ByKey,
                 failed => Refused::Failed(failed),
             }),
         }
+    }
+
+    /// Keeps a rule's refusal as the answer.
+    async fn refuse(
+        &self,
+        resources: &Resources,
+        refusal: Refusal,
+    ) -> Result<Outcome, CommandError> {
+        // A request that comes again meets its own event: the key is asked before the rule's answer
+        // is given.
+        if let Some(known) = self.keyed.answered(resources).await? {
+            return Ok(known);
+        }
+        let answer = (self.render)(refusal);
+        let claim = self.keyed.start_and_complete(self.actor, answer.clone());
+        match self.actor.write_claim(resources, claim).await {
+            Err(CommandError::InProgress) => self.known(resources).await,
+            written => written.map(|()| Outcome::new(answer, None)),
+        }
+    }
+
+    /// The answer of the same request, which was faster.
+    async fn known(&self, resources: &Resources) -> Result<Outcome, CommandError> {
+        self.keyed.answered(resources).await?.ok_or(CommandError::InProgress)
     }
 
     fn standing(&self, at: DateTime<Utc>) -> Standing {

@@ -84,7 +84,8 @@ pub fn of_mutation(service: Service, result: Result<Answer, UpstreamError>) -> E
     }))
 }
 
-fn lost(last: UpstreamError) -> UpstreamError {
+/// The same of an attempt that may not have been the first: it is unknown what became of it.
+pub fn lost(last: UpstreamError) -> UpstreamError {
     UpstreamError::OutcomeUnknown { service: last.service(), last: Box::new(last) }
 }
 

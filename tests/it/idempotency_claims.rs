@@ -162,6 +162,24 @@ async fn id_42_the_table_takes_no_answer_in_the_clear() {
 }
 
 #[tokio::test]
+async fn a_claim_in_a_state_that_nobody_knows_is_no_claim_and_not_none() {
+    let database = TestDatabase::create().await;
+    let TestLedger { ledger, .. } = &TestLedger::start(database.pools());
+    let key = claim_key(&tenant(1), 1);
+    let mut starting = append(&tenant(1), Vec::new());
+    starting.claim = Some(start_claim(&key, Ulid(1), LEASE));
+    ledger.append(starting).await.unwrap();
+    let mut superuser = database.superuser().await;
+    let unknown = "alter table idempotency drop constraint idempotency_state_check; \
+                   update idempotency set state = 'paused'";
+    sqlx::raw_sql(unknown).execute(&mut superuser).await.unwrap();
+
+    let read = ledger.read_claim(&key).await;
+
+    assert!(matches!(read, Err(ReadError::CorruptClaim { what: "state", .. })), "{read:?}");
+}
+
+#[tokio::test]
 async fn id_50_a_deadlock_is_resolved_inside_and_records_once() {
     let database = TestDatabase::create().await;
     let TestLedger { ledger, .. } = &TestLedger::start(database.pools());

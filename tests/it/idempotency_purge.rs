@@ -117,6 +117,24 @@ async fn id_37_a_purge_takes_what_is_answered_and_old_in_bounded_bites_beside_ev
 }
 
 #[tokio::test]
+async fn id_37_the_archive_forgets_what_is_old_in_bounded_bites_and_nothing_else() {
+    let database = TestDatabase::create().await;
+    let mut superuser = database.superuser().await;
+    fill(&mut superuser, ("completed", "A"), "27 hours", 2_500).await;
+    let pools = database.pools();
+    assert_eq!(archive::archive(pools.jobs()).await.unwrap(), 2_500);
+    assert_eq!(archive::forget(pools.jobs()).await.unwrap(), 0);
+    let old = "update idempotency_archive set archived_at = now() - interval '91 days' \
+               where key in (select key from idempotency_archive limit 1200)";
+    let aged = sqlx::raw_sql(old).execute(&mut superuser).await.unwrap().rows_affected();
+    assert!(archive::BATCH_MAX < aged, "{aged}");
+
+    assert_eq!(archive::forget(pools.jobs()).await.unwrap(), aged);
+
+    assert_eq!(database.count("idempotency_archive").await, 1_300);
+}
+
+#[tokio::test]
 async fn id_37_the_purging_role_can_neither_delete_open_work_nor_change_anything() {
     let database = TestDatabase::create().await;
     let mut superuser = database.superuser().await;

@@ -3,6 +3,7 @@
 mod audit;
 mod completion;
 mod drill;
+mod races;
 mod revocation;
 mod step_up;
 

@@ -3,6 +3,7 @@
 
 mod completion;
 mod mfa;
+mod races;
 mod scope;
 pub mod stock;
 

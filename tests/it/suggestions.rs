@@ -1,6 +1,8 @@
 //! Suggestions through the binary: taken in, listed, heard, decided on once, told to the
 //! orchestrator; and hidden from whoever must not see them.
 
+mod keys;
+
 use backoffice::{
     clock::{Clock, SystemClock},
     upstream::Profiles,
@@ -301,9 +303,9 @@ async fn a_key_of_another_decision_decides_nothing_and_neither_does_a_ledger_tha
     let first = decide(&mut desktop, &service, (&decided, &used), &accept).await;
     assert_eq!(first.status, StatusCode::OK, "{}", first.body);
 
-    let reused = decide(&mut desktop, &service, (&open, &used), &accept).await;
-    assert_eq!(reused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", reused.body);
-    assert_eq!(reused.body["code"], "MELMASTOON.GENERAL.IDEMPOTENCY_KEY_REUSED");
+    let under_used = decide(&mut desktop, &service, (&open, &used), &accept).await;
+    assert_eq!(under_used.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", under_used.body);
+    assert_eq!(under_used.body["code"], "MELMASTOON.GENERAL.IDEMPOTENCY_KEY_REUSED");
 
     world.database.refuse_events(Ledger::AiDecision.name()).await;
     let unrecorded = decide(&mut desktop, &service, (&open, &own), &accept).await;

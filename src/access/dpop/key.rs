@@ -1,7 +1,7 @@
 //! The key inside a proof: read strictly, checked to be a point that proves something, parsed once
 //! and kept.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
 use curve25519_dalek::edwards::CompressedEdwardsY;
@@ -127,12 +127,6 @@ impl ProofKey {
     }
 }
 
-impl fmt::Debug for ProofKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProofKey").field("jkt", &self.jkt).finish_non_exhaustive()
-    }
-}
-
 /// Whether the bytes are the one encoding of a point in the subgroup that honest keys are in.
 ///
 /// The verification of aws-lc accepts keys of small order, under which one signature fits almost
@@ -161,7 +155,7 @@ fn thumbprint(bytes: &PublicKeyBytes) -> String {
 
 /// Parsed keys by their bytes. Only keys whose signature was good are kept, so that nobody fills
 /// it with keys made up.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KeyCache(Cache<PublicKeyBytes, Arc<ProofKey>>);
 
 impl Default for KeyCache {

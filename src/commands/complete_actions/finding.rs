@@ -78,7 +78,7 @@ impl Search<'_> {
             context: self.context.clone(),
         };
         let said = asking::ask(&self.resources.upstream, self.wanted, &voucher).await.again();
-        match asking::command(&said, &self.resources.clock) {
+        match asking::command(&said, self.resources.clock.now()) {
             Command::Settle { outcome, found_by, .. } => Some((outcome, found_by)),
             _ => None,
         }

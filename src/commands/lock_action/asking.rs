@@ -1,16 +1,14 @@
 //! What lock-integration-service is asked, and what its answer means for the ledger.
 
+use chrono::{DateTime, Utc};
 use events::{
     DeviceId, KeyCredentialId, OperatorId, TenantId,
     ledger::lock_action::{LockFailure, LockFinding},
 };
 use http::StatusCode;
 
-use super::LockActionError;
 use crate::{
     aggregates::lock_action::{Command, Failure, Outcome, Wanted},
-    clock::SharedClock,
-    commands::CommandError,
     upstream::{
         CallContext, Service, Upstream, UpstreamError, UpstreamProblem,
         ending::Ending,
@@ -50,8 +48,7 @@ pub async fn ask(upstream: &Upstream, wanted: &Wanted, voucher: &Voucher<'_>) ->
 }
 
 /// What the ledger is to record of it.
-pub fn command(said: &Said, clock: &SharedClock) -> Command {
-    let at = clock.now();
+pub fn command(said: &Said, at: DateTime<Utc>) -> Command {
     let found_by = LockFinding::Repeated;
     let outcome = match said {
         Ending::Done(key_credential_id) => Outcome::Done(key_credential_id.clone()),
@@ -60,18 +57,6 @@ pub fn command(said: &Said, clock: &SharedClock) -> Command {
         Ending::Unknown(_) => return Command::LoseSight { at },
     };
     Command::Settle { outcome, found_by, at }
-}
-
-impl From<Said> for LockActionError {
-    /// Why there is no answer yet.
-    fn from(said: Said) -> Self {
-        match said {
-            Ending::Done(_) => CommandError::InProgress.into(),
-            Ending::Refused(error) | Ending::NotDone(error) | Ending::Unknown(error) => {
-                error.into()
-            }
-        }
-    }
 }
 
 fn failure(reason: LockFailure, error: &UpstreamError) -> Failure {

@@ -1,5 +1,6 @@
 //! One request for an action on a lock, from its key to its answer.
 
+use chrono::{DateTime, Utc};
 use cqrs_es::{AggregateError, CqrsFramework};
 use events::{LockActionId, StreamId, ledger::lock_action::LockDemand};
 
@@ -11,14 +12,18 @@ use super::{
 use crate::{
     aggregates::{
         LockAction,
-        lock_action::{Command, Progress, Rejection, Wanted},
+        lock_action::{Command, Outcome as Settled, Progress, Rejection, Wanted},
     },
     commands::{
         Actor, CommandError, Resources,
         idempotency::{KeyedRequest, Known, Outcome},
     },
     ledger::{Receipt, StoredResponse, event_store::TenantStore},
-    upstream::{UpstreamError, ending::Ending, lock_integration::Lock},
+    upstream::{
+        UpstreamError,
+        ending::{self, Ending},
+        lock_integration::Lock,
+    },
 };
 
 /// How often a command is decided anew after losing a race for its key or its step-up.
@@ -26,6 +31,9 @@ const ATTEMPTS_MAX: u32 = 4;
 
 /// How a refusal of lock-integration-service is kept as an answer.
 pub type Render<'a> = &'a (dyn Fn(&UpstreamError) -> StoredResponse + Send + Sync);
+
+/// The answer that stands for everybody who repeats the request, or why there is none.
+type Kept = Result<StoredResponse, UpstreamError>;
 
 /// One wish of one operator under one key.
 #[derive(Clone, Copy)]
@@ -105,46 +113,46 @@ impl Request<'_> {
             context: self.actor.call_context(Some(&wanted.property_id)),
         };
         let said = asking::ask(&resources.upstream, &wanted, &voucher).await;
-        let mut said = if again { said.again() } else { said };
-        let mut store = store;
-        for _ in 0..ATTEMPTS_MAX {
-            let command = asking::command(&said, &resources.clock);
-            let response = self.response(&wanted, &said, &command);
-            let claim = response
-                .clone()
-                .map_or_else(|| self.keyed.give_up(), |response| self.keyed.complete(response));
-            match self.execute(resources, &store.with_claim(claim), command).await {
+        let said = if again { said.again() } else { said };
+        let (mut store, at) = (store, resources.clock.now());
+        let (mut command, mut kept) = self.verdict(&wanted, said, at);
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let claim = match &kept {
+                Ok(response) => self.keyed.complete(response.clone()),
+                Err(_) => self.keyed.give_up(),
+            };
+            match self.execute(resources, &store.with_claim(claim), command.clone()).await {
                 Ok(receipt) => {
                     let position = (0 < receipt.position).then_some(receipt.position);
-                    return match (response, said) {
-                        (Some(response), _) => Ok(Outcome::new(response, position)),
-                        (None, said) => Err(said.into()),
-                    };
+                    return Ok(Outcome::new(kept?, position));
                 }
                 // The worker wrote something in the meantime.
-                Err(AggregateError::AggregateConflict) => store = self.store(resources, &wanted),
+                Err(AggregateError::AggregateConflict) if attempts < ATTEMPTS_MAX => (),
+                // It may have asked as well.
                 Err(AggregateError::UserError(Rejection::NotCertain)) => {
-                    said = said.again();
-                    store = self.store(resources, &wanted);
+                    (command, kept) = (Command::LoseSight { at }, kept.map_err(ending::lost));
                 }
                 // What it found out is the answer.
                 Err(AggregateError::UserError(_)) => return self.conclude(resources).await,
                 Err(error) => return Err(CommandError::from_aggregate(error).into()),
             }
+            store = self.store(resources, &wanted);
         }
-        Err(CommandError::Busy.into())
     }
 
-    /// What is kept as the answer; `None` when the same request may find out more.
-    fn response(&self, wanted: &Wanted, said: &Said, command: &Command) -> Option<StoredResponse> {
-        match (said, command) {
+    /// What the ledger is to record of what was said, and the answer that is kept; or why there is
+    /// none, and the same request may find out more.
+    fn verdict(&self, wanted: &Wanted, said: Said, at: DateTime<Utc>) -> (Command, Kept) {
+        let command = asking::command(&said, at);
+        let kept = match said {
+            Ending::Done(key) => Ok(answer(wanted, &Settled::Done(key), at, self.render)),
             // With all that was said, also what is not recorded.
-            (Ending::Refused(error), _) => Some((self.render)(error)),
-            (Ending::Done(_), Command::Settle { outcome, at, .. }) => {
-                Some(answer(wanted, outcome, *at, self.render))
-            }
-            _ => None,
-        }
+            Ending::Refused(error) => Ok((self.render)(&error)),
+            Ending::NotDone(error) | Ending::Unknown(error) => Err(error),
+        };
+        (command, kept)
     }
 
     /// Goes on where an attempt stopped that is gone or gave up.
@@ -160,12 +168,11 @@ impl Request<'_> {
             Progress::Ready => {
                 let wanted = Wanted { at: resources.clock.now(), ..wanted };
                 let command = Command::Request(Box::new(wanted.clone()));
-                match self.execute(resources, &store, command).await {
-                    Ok(_) => self.carry_out(resources, (store, wanted), false).await,
-                    Err(error) => Err(CommandError::from_aggregate(error).into()),
-                }
+                let requested = self.execute(resources, &store, command).await;
+                requested.map_err(CommandError::from_aggregate)?;
+                self.carry_out(resources, (store, wanted), false).await
             }
-            Progress::Settled(..) | Progress::Refused => self.conclude(resources).await,
+            Progress::Settled | Progress::Refused => self.conclude(resources).await,
         }
     }
 
@@ -174,9 +181,8 @@ impl Request<'_> {
         let tenant_id = &self.actor.caller.tenant_id;
         let loaded = load(&resources.ledger, tenant_id, &self.stream(resources)).await;
         let loaded = loaded.map_err(CommandError::from)?;
-        let Progress::Settled(wanted, outcome, at) = loaded.action.progress() else {
-            return Err(CommandError::InProgress.into());
-        };
+        let settled = loaded.action.settlement().ok_or(CommandError::InProgress)?;
+        let (wanted, outcome, at) = settled;
         let response = answer(wanted, outcome, at, self.render);
         let claim = self.keyed.complete(response.clone());
         self.actor.write_claim(resources, claim).await?;
@@ -192,9 +198,7 @@ impl Request<'_> {
         let tenant_id = &self.actor.caller.tenant_id;
         let loaded = load(&resources.ledger, tenant_id, &self.stream(resources)).await;
         let loaded = loaded.map_err(CommandError::from)?;
-        if let Some(wanted) = loaded.action.wanted() {
-            self.check_property(wanted)?;
-        }
+        loaded.action.wanted().map_or(Ok(()), |wanted| self.check_property(wanted))?;
         Ok(Outcome::replayed(response))
     }
 

@@ -8,7 +8,7 @@ use backoffice::{
     commands::{
         Actor, Resources, StoredResponse,
         complete_actions::{Completer, count, read_on},
-        idempotency::KeyedRequest,
+        idempotency::{KeyedRequest, Outcome},
         lock_action::{self, Deed, LockActionError, Wish},
     },
 };
@@ -23,16 +23,16 @@ use crate::support::{
 };
 
 /// A door, an operator, and one instance inside the test, without its workers.
-struct Bench {
-    world: World,
-    replica: Replica,
+pub(super) struct Bench {
+    pub(super) world: World,
+    pub(super) replica: Replica,
     actor: Actor,
     door: Door,
     key: Ulid,
 }
 
 impl Bench {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let world = World::start().await;
         let replica = Replica::start(&world);
         let actor = replica::actor(&world).await;
@@ -40,8 +40,12 @@ impl Bench {
         Self { world, replica, actor, door, key: Ulid::generate() }
     }
 
-    async fn issue(&self) -> Result<backoffice::commands::idempotency::Outcome, LockActionError> {
-        let resources = &self.resources();
+    pub(super) async fn issue(&self) -> Result<Outcome, LockActionError> {
+        self.issue_at(&self.resources()).await
+    }
+
+    /// The same request, at some instance.
+    pub(super) async fn issue_at(&self, resources: &Resources) -> Result<Outcome, LockActionError> {
         let wish = Wish {
             lock_id: self.door.lock.parse().unwrap(),
             deed: Deed::Issue {
@@ -66,13 +70,17 @@ impl Bench {
         lock_action::run(resources, request).await
     }
 
+    pub(super) fn tenant_id(&self) -> &str {
+        self.actor.caller.tenant_id.as_str()
+    }
+
     /// With a circuit that has seen no failure yet.
     fn resources(&self) -> Resources {
         self.replica.renewed(&self.world)
     }
 
     /// A request whose answer is lost.
-    async fn lose(&self, trouble: Value) {
+    pub(super) async fn lose(&self, trouble: Value) {
         fault(&self.world, trouble).await;
         let lost = Box::pin(self.issue()).await;
         assert!(matches!(lost, Err(LockActionError::Upstream(_))), "{lost:?}");
@@ -81,7 +89,7 @@ impl Bench {
     }
 
     /// Lets the request have been made so long ago, and be due.
-    async fn age(&self, minutes: f64) {
+    pub(super) async fn age(&self, minutes: f64) {
         while read_on(self.replica.pools.jobs()).await.unwrap() != 0 {}
         locks::age(&self.world, minutes).await;
     }
@@ -92,15 +100,15 @@ impl Bench {
         while read_on(jobs).await.unwrap() != 0 {}
     }
 
-    fn completer(&self) -> Completer {
+    pub(super) fn completer(&self) -> Completer {
         jobs::completer(&self.replica.pools, &self.resources())
     }
 
-    async fn kinds(&self) -> Vec<String> {
+    pub(super) async fn kinds(&self) -> Vec<String> {
         recorded(&self.world).await.into_iter().map(|(_, kind)| kind).collect()
     }
 
-    async fn resolution(&self) -> Value {
+    pub(super) async fn resolution(&self) -> Value {
         locks::last_word(&self.world).await
     }
 }
@@ -172,8 +180,7 @@ async fn what_never_happened_is_said_to_have_failed_and_is_never_done_late() {
 async fn the_lock_services_own_event_closes_an_action() {
     let bench = Bench::start().await;
     bench.lose(json!({ "resetRate": 1.0, "mutationsOnly": true })).await;
-    let tenant_id = bench.actor.caller.tenant_id.as_str();
-    locks::says(&bench.world, tenant_id, ("issued", "key_7")).await;
+    locks::says(&bench.world, bench.tenant_id(), ("issued", "key_7")).await;
     bench.age(600.0).await;
     bench.complete().await;
     let resolution = bench.resolution().await;

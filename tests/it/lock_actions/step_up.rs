@@ -164,3 +164,19 @@ async fn id_45_killed_with_its_step_up_used_an_action_is_finished_by_its_key_alo
     assert_eq!(effects(&scene.world).await.len(), 2, "issued and revoked");
     wait::until("nothing is open", async || open(&scene.world).await == 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_up_that_nobody_can_read_allows_nothing() {
+    let (mut scene, credential) = with_key().await;
+    let (attestation, key) = (scene.step_up().await, key());
+    let before = recorded(&scene.world).await;
+    scene.world.database.spoil(&attestation).await;
+
+    let answer = scene.revoke((&key, &credential), Some(&attestation)).await;
+
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.body);
+    assert_eq!(answer.body["code"], "MELMASTOON.BFF.DEPENDENCY_UNAVAILABLE");
+    assert_eq!(claims(&scene.world, &key).await, Vec::<String>::new());
+    assert_eq!(scene.revocations().await, 0);
+    assert_eq!(recorded(&scene.world).await, before);
+}

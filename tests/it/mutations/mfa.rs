@@ -104,13 +104,15 @@ async fn a_charge_is_large_from_the_tenants_threshold_on_and_when_nobody_can_say
     }
 
     wish.body["amount"] = json!({ "amountMicro": "1", "currency": currency });
-    let key = key();
-    bench.set_faults(Upstream::Tenant, &json!({ "status": 503 })).await;
-    let unsure = bench.ask(&wish, &key, &[]).await;
-    let sure = with_step_up(&mut bench, &wish, &key).await;
-    bench.heal(Upstream::Tenant).await;
-    assert_eq!(code(&unsure), "MELMASTOON.AUTH.MFA_REQUIRED", "{}", unsure.body);
-    assert_eq!(sure, StatusCode::CREATED);
+    for status in [503, 404] {
+        let key = key();
+        bench.set_faults(Upstream::Tenant, &json!({ "status": status })).await;
+        let unsure = bench.ask(&wish, &key, &[]).await;
+        let sure = with_step_up(&mut bench, &wish, &key).await;
+        bench.heal(Upstream::Tenant).await;
+        assert_eq!(code(&unsure), "MELMASTOON.AUTH.MFA_REQUIRED", "{status}: {}", unsure.body);
+        assert_eq!(sure, StatusCode::CREATED, "{status}");
+    }
 }
 
 async fn with_step_up(bench: &mut Bench, wish: &Wish, key: &str) -> StatusCode {

@@ -14,6 +14,8 @@ use sqlx::{
 };
 use ulid::Ulid;
 
+use super::wait;
+
 const OWNER: &str = "backoffice_owner";
 /// Held while a template is made; the processes of one test run wait for the first.
 const TEMPLATE_LOCK: i64 = 0x7465_6d70_6c61_7465;
@@ -101,11 +103,20 @@ impl TestDatabase {
 
     /// Lets no event into a ledger until [`Self::accept_events`].
     pub async fn refuse_events(&self, ledger: &str) {
+        self.refuse(&format!("new.ledger = ''{ledger}''")).await;
+    }
+
+    /// Lets no event of a kind that ends so into the ledger until [`Self::accept_events`].
+    pub async fn refuse_kind(&self, end: &str) {
+        self.refuse(&format!("new.kind like ''%{end}''")).await;
+    }
+
+    async fn refuse(&self, condition: &str) {
         let refuse = AssertSqlSafe(format!(
-            "create function refuse() returns trigger language plpgsql \
-             as 'begin if new.ledger = ''{ledger}'' then raise exception ''full''; end if; \
+            "create or replace function refuse() returns trigger language plpgsql \
+             as 'begin if {condition} then raise exception ''full''; end if; \
              return new; end'; \
-             create trigger refuse before insert on event for each row execute function refuse()"
+             create or replace trigger refuse before insert on event for each row execute function refuse()"
         ));
         sqlx::raw_sql(refuse).execute(&mut self.superuser().await).await.unwrap();
     }
@@ -115,6 +126,41 @@ impl TestDatabase {
         let accept = "create or replace function refuse() returns trigger language plpgsql \
                       as 'begin return new; end'";
         sqlx::raw_sql(accept).execute(&mut self.superuser().await).await.unwrap();
+    }
+
+    /// Lets no claim be ended until the connection is closed: whoever is about to waits before it
+    /// has taken anything else.
+    pub async fn hold_claims(&self) -> PgConnection {
+        let mut holder = self.superuser().await;
+        let hold = "select pg_advisory_lock(1); \
+                    create function held() returns boolean language plpgsql \
+                    as 'begin perform pg_advisory_xact_lock_shared(1); return true; end'; \
+                    alter policy append_updates on idempotency using (held())";
+        sqlx::raw_sql(hold).execute(&mut holder).await.unwrap();
+        holder
+    }
+
+    /// Waits until so many connections of a role wait for somebody's lock.
+    pub async fn until_waiting(&self, role: Role, number: i64) {
+        let mut watcher = self.superuser().await;
+        wait::until("they wait for a lock", async || {
+            let query = "select count(*) from pg_stat_activity \
+                where datname = current_database() and usename = $1 and wait_event_type = 'Lock'";
+            let query = sqlx::query_scalar(query).bind(role.name());
+            let waiting: i64 = query.fetch_one(&mut watcher).await.unwrap();
+            waiting == number
+        })
+        .await;
+    }
+
+    /// Spoils the events of a stream, which nobody but a superuser could.
+    pub async fn spoil(&self, stream: &str) {
+        let mut superuser = self.superuser().await;
+        let trusted = "set session_replication_role = replica";
+        sqlx::raw_sql(trusted).execute(&mut superuser).await.unwrap();
+        let spoil = "update event set body = '{' where stream = $1";
+        let spoiled = sqlx::query(spoil).bind(stream).execute(&mut superuser).await.unwrap();
+        assert!(0 < spoiled.rows_affected(), "{stream} is not there");
     }
 
     /// How many rows a table has, of whatever tenant.
