@@ -35,12 +35,14 @@ pub mod validators;
 pub mod views;
 
 use axum::{Router, middleware};
-use http::header;
+use http::{HeaderName, header};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{codes::Code, health::Readiness, problem::Problem};
 
+/// Whether an answer was read from what is kept: `hit`, `stale` or `miss`.
+pub const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// Where the routes of version 1 live.
 pub const BASE_PATH: &str = "/bff/backoffice/v1";
 

@@ -125,9 +125,8 @@ impl Redis {
 /// # Errors
 /// When Redis fails; the key may have been taken.
 pub async fn claim(redis: &Redis, key: &TenantKey, ttl: Duration) -> Result<bool, RedisError> {
-    let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
     let mut command = redis::cmd("SET");
-    command.arg(key).arg(1).arg("NX").arg("PX").arg(ttl_ms);
+    command.arg(key).arg(1).arg("NX").arg("PX").arg(millis(ttl));
     let taken: Option<String> = command.query_async(&mut redis.shared()).await?;
     Ok(taken.is_some())
 }
@@ -153,12 +152,17 @@ pub async fn wait_for_replica(
     if replicas == "0" {
         return Ok(());
     }
-    let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
+    let within_ms = millis(within).max(1);
     let confirmed: u32 = redis::cmd("WAIT").arg(1).arg(within_ms).query_async(connection).await?;
     if confirmed == 0 {
         return Err((redis::ErrorKind::Io, "no replica confirmed the write in time").into());
     }
     Ok(())
+}
+
+/// As Redis takes durations.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {

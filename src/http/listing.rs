@@ -7,11 +7,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use http::HeaderName;
 use serde::{Deserialize, Serialize, de::IntoDeserializer};
 use utoipa::ToSchema;
 
 use super::{
+    X_CACHE,
     caller::Entrant,
     codes::Code,
     problem::{FieldError, Problem},
@@ -19,7 +19,6 @@ use super::{
 };
 use crate::app::App;
 
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 100;
 

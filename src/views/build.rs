@@ -6,7 +6,7 @@ use projections::Projection;
 use redis::{RedisError, Script, aio::ConnectionLike};
 use ulid::Ulid;
 
-use super::{TenantKey, View, ViewError, view::Checkpoints};
+use super::{TenantKey, View, ViewError, millis, view::Checkpoints};
 
 static LOCK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("lock.lua")));
 static FILL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("fill.lua")));
@@ -142,8 +142,4 @@ async fn lock<C: ConnectionLike>(
     mode: &str,
 ) -> Result<bool, RedisError> {
     LOCK.key(key).arg(token).arg(millis(LOCK_LIFETIME)).arg(mode).invoke_async(connection).await
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

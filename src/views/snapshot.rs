@@ -17,7 +17,7 @@ use events::{PropertyId, TenantId};
 use redis::{RedisError, Script, Value};
 use ulid::Ulid;
 
-use super::{Redis, TenantKey, key::SNAPSHOTS};
+use super::{Redis, TenantKey, key::SNAPSHOTS, millis};
 
 static RELEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::new("if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end")
@@ -257,10 +257,6 @@ pub async fn lead(
 /// When Redis fails.
 pub async fn release(cache: &Redis, lead: &Lead) -> Result<(), RedisError> {
     RELEASE.key(&lead.key).arg(&lead.token).invoke_async(&mut cache.shared()).await
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

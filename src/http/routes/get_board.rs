@@ -9,7 +9,6 @@ use axum::{
     routing::get,
 };
 use chrono::NaiveDate;
-use http::HeaderName;
 use serde_json::json;
 use utoipa::openapi::path::{PathItem, PathsBuilder};
 use utoipa_axum::router::OpenApiRouter;
@@ -18,6 +17,7 @@ use crate::{
     app::App,
     composition::screens::{BOARDS, Board as Row},
     http::{
+        X_CACHE,
         boards::{self, After, Board, Section, Wish},
         caller::{Entrant, property},
         extract::Query,
@@ -26,7 +26,6 @@ use crate::{
     },
 };
 
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const STATE_CHARS_MAX: usize = 32;
 
 /// The route of each board.

@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use crate::{
     app::App,
     http::{
+        X_CACHE,
         accept::accepted,
         caller::{Entrant, property},
         codes::Code,
@@ -29,7 +30,6 @@ use crate::{
     },
 };
 
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const NDJSON: &str = "application/x-ndjson";
 const HTML: &str = "text/html";

@@ -12,10 +12,8 @@ use utoipa::ToSchema;
 use crate::{
     app::App,
     commands::preferences,
-    http::{caller::Entrant, problem::Problem},
+    http::{X_CACHE, caller::Entrant, problem::Problem},
 };
-
-const X_CACHE: &str = "x-cache";
 
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Preferences)]

@@ -9,7 +9,7 @@ use axum::{
 use crate::{
     app::App,
     commands::device_sync::cursor::{self, Source, Standing},
-    http::{caller::Entrant, problem::Problem},
+    http::{X_CACHE, caller::Entrant, problem::Problem},
 };
 
 #[utoipa::path(
@@ -32,5 +32,5 @@ pub(super) async fn handle(State(app): State<App>, entrant: Entrant) -> Result<R
         Source::Miss => "miss",
         Source::Stale => "stale",
     };
-    Ok(([("x-cache", cache)], Json(standing)).into_response())
+    Ok(([(X_CACHE, cache)], Json(standing)).into_response())
 }

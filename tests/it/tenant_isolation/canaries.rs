@@ -236,11 +236,14 @@ impl Life<'_> {
         let own = Arc::clone(&self.own);
         let alert = self.pick(&own.alerts.lock().unwrap().clone()).unwrap();
         let acknowledge = format!("/alerts/{alert}/acknowledge");
-        match self.random.random_range(0..8) {
+        let property = self.client.property().to_owned();
+        match self.random.random_range(0..10) {
             0 => Wish::get("/bootstrap"),
             1 => Wish::get("/alerts?limit=3"),
             2 => Wish::get("/alerts?limit=100&state=acknowledged"),
-            3 => Wish::get(format!("/alerts?propertyId={}", self.client.property())),
+            3 => Wish::get(format!("/alerts?propertyId={property}")),
+            8 => Wish::get(format!("/dashboard?propertyId={property}")),
+            9 => Wish::get("/front-desk?limit=3").with("x-property-id", property),
             4 => {
                 let cursor = self.pick(&own.live_cursors.lock().unwrap().clone());
                 let after = cursor.map(|it| format!("&after={it}")).unwrap_or_default();
@@ -275,7 +278,7 @@ impl Life<'_> {
             .cloned()
             .unwrap_or_else(|| (format!("/alerts/{alert}/acknowledge"), new_key()));
         let list = Wish::get("/alerts?limit=100");
-        match self.random.random_range(0..18) {
+        match self.random.random_range(0..20) {
             0 => Wish::post(format!("/alerts/{alert}/acknowledge"), new_key(), json!({})),
             1 => Wish::post(path, key, json!({})),
             2 => Wish::post(format!("/alerts/{own_alert}/acknowledge"), key, json!({})),
@@ -292,6 +295,9 @@ impl Life<'_> {
             13 => Wish::get(format!("/{tenant}/alerts/{alert}?deviceId={id}")),
             14 => list.with("if-none-match", format!("\"{cursor}\"")),
             15 => Wish::get(format!("/alerts?propertyId={},{property}", self.client.property())),
+            17 => Wish::get(format!("/dashboard?propertyId={property}")),
+            18 => Wish::get(format!("/arrivals?limit=3&cursor={cursor}"))
+                .with("x-property-id", property),
             16 => Wish::post(
                 format!("/alerts/{own_alert}/acknowledge"),
                 new_key(),

@@ -46,7 +46,7 @@ async fn ti_31_no_key_is_touched_without_its_tenant_before_it() {
         let mut client = Client::sign_in(&world, tenant, &json!({})).await;
         raise(&world, &client, "alr_1", "watched").await;
         until_listed(&service, &mut client, "alr_1").await;
-        for wish in every_route() {
+        for wish in every_route(client.property()) {
             client.send(&service, &wish).await;
         }
         // One of the routes was the sign-out.
@@ -78,7 +78,7 @@ async fn ti_31_no_key_is_touched_without_its_tenant_before_it() {
 }
 
 /// Each route that there is, once.
-fn every_route() -> Vec<Wish> {
+fn every_route(property_id: &str) -> Vec<Wish> {
     let document: serde_json::Value =
         serde_json::from_str(include_str!("../../../schemas/openapi.json")).unwrap();
     let mut wishes = Vec::new();
@@ -88,7 +88,8 @@ fn every_route() -> Vec<Wish> {
             let method: Method = method.to_uppercase().parse().unwrap();
             let path = path.replace("{id}", "alr_1").replace("/live/poll", "/live/poll?waitMs=0");
             let is_mutation = method != Method::GET;
-            let mut wish = Wish { method, path, ..Wish::default() };
+            let wish = Wish { method, path, ..Wish::default() };
+            let mut wish = wish.with("x-property-id", property_id);
             if is_mutation {
                 wish = wish.with("x-idempotency-key", Ulid::generate().to_string());
                 wish.body = Some(json!({}));
