@@ -525,7 +525,7 @@ mod tests {
             let (answer, opened) = (lock(&answers.document).clone(), Arc::clone(&opened));
             async move {
                 opened.acquire().await.unwrap().forget();
-                answer.ok_or_else(|| FetchError::Failed("down".into()))
+                answer.ok_or(FetchError::TimedOut)
             }
             .boxed()
         });

@@ -118,7 +118,8 @@ async fn judge(
     let write = event
         .map(|event| NewEvent::new(&event, None, at))
         .transpose()
-        .map_err(|error| CommandError::Unavailable(error.into()))?
+        .map_err(anyhow::Error::from)
+        .map_err(CommandError::Unavailable)?
         .map(|event| StreamWrite {
             stream,
             ledger: MfaAttestationEvent::LEDGER,

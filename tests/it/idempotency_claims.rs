@@ -162,21 +162,45 @@ async fn id_42_the_table_takes_no_answer_in_the_clear() {
 }
 
 #[tokio::test]
-async fn a_claim_in_a_state_that_nobody_knows_is_no_claim_and_not_none() {
+async fn a_claim_that_cannot_be_read_is_no_claim_and_not_none() {
     let database = TestDatabase::create().await;
     let TestLedger { ledger, .. } = &TestLedger::start(database.pools());
     let key = claim_key(&tenant(1), 1);
-    let mut starting = append(&tenant(1), Vec::new());
-    starting.claim = Some(start_claim(&key, Ulid(1), LEASE));
-    ledger.append(starting).await.unwrap();
+    let append = answered(ledger_append(&tenant(1)), &key, &response("{}"));
+    ledger.append(append).await.unwrap();
     let mut superuser = database.superuser().await;
-    let unknown = "alter table idempotency drop constraint idempotency_state_check; \
-                   update idempotency set state = 'paused'";
-    sqlx::raw_sql(unknown).execute(&mut superuser).await.unwrap();
+    // What the table's own checks keep out otherwise.
+    let unchecked = "do $$ declare rule record; begin \
+        for rule in select conname from pg_constraint \
+            where conrelid = 'idempotency'::regclass and contype = 'c' loop \
+            execute format('alter table idempotency drop constraint %I', rule.conname); \
+        end loop; end $$; \
+        alter table idempotency alter lease_until drop not null, alter attempt drop not null, \
+            alter created_at drop not null";
+    sqlx::raw_sql(unchecked).execute(&mut superuser).await.unwrap();
+    sqlx::raw_sql("create table kept as table idempotency").execute(&mut superuser).await.unwrap();
+    for (change, spoiled) in [
+        ("status = 70000", "status"),
+        ("headers = '{}'", "headers"),
+        ("operator_id = 'two words'", "operator_id"),
+        ("fingerprint = '\\x00'", "fingerprint"),
+        ("state = 'paused'", "state"),
+        ("lease_until = null", "lease_until"),
+        ("attempt = null", "attempt"),
+        ("created_at = null", "created_at"),
+    ] {
+        let spoil = format!("update idempotency set {change}");
+        sqlx::raw_sql(AssertSqlSafe(spoil)).execute(&mut superuser).await.unwrap();
 
-    let read = ledger.read_claim(&key).await;
+        let read = ledger.read_claim(&key).await;
 
-    assert!(matches!(read, Err(ReadError::CorruptClaim { what: "state", .. })), "{read:?}");
+        let is_noticed =
+            matches!(read, Err(ReadError::CorruptClaim { what, .. }) if what == spoiled);
+        assert!(is_noticed, "{change}: {read:?}");
+        let mend = "delete from idempotency; insert into idempotency table kept";
+        sqlx::raw_sql(mend).execute(&mut superuser).await.unwrap();
+    }
+    assert!(ledger.read_claim(&key).await.unwrap().is_some());
 }
 
 #[tokio::test]

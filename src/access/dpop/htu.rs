@@ -89,6 +89,17 @@ mod tests {
     }
 
     #[test]
+    fn only_a_whole_segment_is_the_edges_prefix() {
+        let bases = PublicBases::parse(["https://bff.example"]).unwrap();
+        for (raw_path, path) in [("/api/x", "/x"), ("/x", "/x"), ("/apix", "/apix")] {
+            let parsed = RequestPath::parse(raw_path).unwrap();
+            assert_eq!(parsed.0, path);
+            assert!(bases.names(&format!("https://bff.example{raw_path}"), &parsed), "{raw_path}");
+            assert!(bases.names(&format!("https://bff.example/api{path}"), &parsed), "{raw_path}");
+        }
+    }
+
+    #[test]
     fn a_request_path_is_absolute() {
         for wrong in ["", "*", "a", "/a?b", "/%zz", "/a\\b", "/a b"] {
             assert_eq!(RequestPath::parse(wrong), None, "{wrong}");

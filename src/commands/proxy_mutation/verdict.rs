@@ -49,6 +49,21 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::upstream::Service;
+
+    fn render(error: &UpstreamError) -> StoredResponse {
+        StoredResponse::new(422, None, error.to_string().into_bytes())
+    }
+
+    #[test]
+    fn a_refusal_is_kept_as_it_is_rendered() {
+        let service = Service::Billing;
+        let status = Some(StatusCode::CONFLICT);
+        let error = || UpstreamError::Failed { service, status, source: None };
+        let (conclusion, kept) = of(Ending::Refused(error()), render);
+        assert_eq!(conclusion, Conclusion::Refused { status: 409, code: String::new() });
+        assert_eq!(kept.unwrap(), render(&error()));
+    }
 
     #[test]
     fn an_answer_is_kept_with_its_version_and_without_a_body_where_it_had_none() {
@@ -58,7 +73,7 @@ mod tests {
         ] {
             let etag = Some("\"7\"".to_owned());
             let done = Ending::Done(Answer { status, etag, body });
-            let (conclusion, kept) = of(done, |_| unreachable!("it is no refusal"));
+            let (conclusion, kept) = of(done, render);
             let kept = kept.unwrap();
             assert_eq!(conclusion, Conclusion::Completed { status: status.as_u16() });
             assert_eq!((kept.status, kept.body.as_slice()), (status.as_u16(), bytes));

@@ -317,3 +317,30 @@ async fn the_worker_leaves_alone_what_ended_since_it_read_the_ledger() {
     assert_eq!(left.kinds().await, ["requested", "outcome_unknown", "resolved"]);
     assert_eq!(left.calls().await, asked);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_worker_says_what_is_wrong_with_a_row_that_cannot_be() {
+    let left = Left::unanswered().await;
+    let mut superuser = left.bench.world.database.superuser().await;
+    sqlx::raw_sql("set session_replication_role = replica").execute(&mut superuser).await.unwrap();
+    for (spoil, said) in [
+        (
+            "update event set metadata = convert_to(\
+                (convert_from(metadata, 'utf8')::jsonb - 'idempotencyKey')::text, 'utf8') \
+                where kind like '%mutation.requested.v1'",
+            "was requested under no key",
+        ),
+        (
+            "alter table open_action drop constraint open_action_ledger_check; \
+             update open_action set ledger = 'cash'",
+            "is in no ledger: cash",
+        ),
+    ] {
+        sqlx::raw_sql(spoil).execute(&mut superuser).await.unwrap();
+        age(&left.bench.world, 1.0).await;
+
+        let failed = left.completer().try_due().await.unwrap_err();
+
+        assert!(failed.to_string().contains(said), "{failed}");
+    }
+}
