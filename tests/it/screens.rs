@@ -81,6 +81,27 @@ impl Desk {
         self.desktop.get(&self.service, &path).await
     }
 
+    /// The same, once every section is there.
+    async fn whole_board(&mut self, board: &str) -> Answer {
+        wait::until_some("the board is whole", async || {
+            let answer = self.board(board).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            let sections = answer.body["sections"].as_array().unwrap();
+            sections.iter().all(|section| section["status"] == "ok").then_some(answer)
+        })
+        .await
+    }
+
+    /// The items of a section, the first time that it says it is fresh.
+    async fn first_fresh(&mut self, board: &str, id: &str) -> Vec<Value> {
+        wait::until_some("the section is fresh", async || {
+            let board = self.board(board).await.body;
+            let section = section(&board, id);
+            (section["status"] == "ok").then(|| section["items"].as_array().unwrap().clone())
+        })
+        .await
+    }
+
     /// How often each of the reads reached its upstream.
     async fn reads(&self) -> Vec<(&'static str, usize)> {
         let mut reads = Vec::new();

@@ -61,7 +61,7 @@ impl Desk {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstreams_event_makes_a_screen_that_is_looked_at_new_and_says_so() {
     let mut desk = Desk::start().await;
-    let before = desk.board("maintenance").await.body;
+    let before = desk.whole_board("maintenance").await.body;
     let before = section(&before, "work-orders")["summary"]["open"].as_u64().unwrap();
     let mut live = desk.desktop.live(&desk.service, "?channels=dashboard-refresh-hints").await;
     let property = desk.desktop.property().to_owned();
@@ -85,7 +85,7 @@ async fn an_upstreams_event_makes_a_screen_that_is_looked_at_new_and_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_looks_at_is_not_asked_for_when_it_changes() {
     let mut desk = Desk::start().await;
-    desk.board("maintenance").await;
+    desk.whole_board("maintenance").await;
     let property = desk.desktop.property().to_owned();
     desk.age_by(&property, 1).await;
     let asked = async |desk: &Desk| {
@@ -107,11 +107,11 @@ async fn what_nobody_looks_at_is_not_asked_for_when_it_changes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_screen_that_is_looked_at_is_renewed_before_it_grows_old() {
     let mut desk = Desk::start().await;
-    let first = desk.board("in-house").await.body;
+    let first = desk.whole_board("in-house").await.body;
     let first = section(&first, "in-house")["asOf"].clone();
     let renewed = wait::within(Duration::from_secs(40), "it is renewed", async || {
         let board = desk.board("in-house").await;
-        assert_eq!(board.headers.get("x-cache").unwrap(), "hit", "{}", board.body);
+        assert_ne!(board.headers["x-cache"], "miss", "{}", board.body);
         let as_of = section(&board.body, "in-house")["asOf"].clone();
         (as_of != first).then_some(as_of)
     })
@@ -122,7 +122,7 @@ async fn a_screen_that_is_looked_at_is_renewed_before_it_grows_old() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_of_another_property_or_of_nothing_shown_changes_nothing() {
     let mut desk = Desk::start().await;
-    desk.board("housekeeping").await;
+    desk.whole_board("housekeeping").await;
     let tenant_id = desk.desktop.text("tenantId").to_owned();
     let (mine, other) = (desk.desktop.property().to_owned(), {
         let properties = desk.desktop.grant["propertyIds"].as_array().unwrap();
@@ -173,15 +173,14 @@ async fn a_share_of_the_views_is_recorded_with_what_was_missing() {
 async fn a_mutation_makes_every_screen_that_shows_it_new() {
     let mut desk = Desk::start().await;
     for board in ["today", "housekeeping"] {
-        desk.board(board).await;
+        desk.whole_board(board).await;
     }
     let task = desk.open_task().await;
     let path = format!("/housekeeping/tasks/{task}/start?propertyId={}", desk.desktop.property());
     let started = desk.desktop.post(&desk.service, &path, &key(), &json!({})).await;
     assert_eq!(started.status, StatusCode::OK, "{}", started.body);
     for board in ["today", "housekeeping"] {
-        let shown = desk.board(board).await.body;
-        let tasks = section(&shown, "tasks")["items"].as_array().unwrap();
+        let tasks = desk.first_fresh(board, "tasks").await;
         let shown = tasks.iter().find(|it| it["id"] == task.as_str()).unwrap();
         assert_eq!(shown["state"], "started", "{board}");
     }
@@ -207,17 +206,17 @@ async fn open_work_order(desk: &Desk, property_id: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_composes_anew_what_is_looked_at_and_nothing_of_other_screens() {
     let mut desk = Desk::start().await;
-    let first = desk.board("maintenance").await.body;
+    let first = desk.whole_board("maintenance").await.body;
     let (built, said) = desk.world.run(&["rebuild", "workbench-views"]);
     assert!(built && said.contains("2 snapshots"), "{said}");
     let first = section(&first, "work-orders")["asOf"].clone();
-    let again = desk.board("maintenance").await.body;
+    let again = desk.whole_board("maintenance").await.body;
     assert!(section(&again, "work-orders")["asOf"].as_str() > first.as_str(), "{again}");
 
     let (built, said) = desk.world.run(&["rebuild", "dashboard-snapshots"]);
     assert!(built && said.contains("2 snapshots"), "the dashboard shows both, too: {said}");
-    desk.board("in-house").await;
-    desk.board("front-desk").await;
+    desk.whole_board("in-house").await;
+    desk.whole_board("front-desk").await;
     let (_, said) = desk.world.run(&["rebuild", "dashboard-snapshots"]);
     assert!(said.contains("6 snapshots"), "rooms are on boards only: {said}");
 }
