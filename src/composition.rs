@@ -33,6 +33,7 @@ use crate::{
 
 /// How long after its time a snapshot is still shown at once, while it is renewed.
 const SHOWN_WHILE_RENEWED: Duration = Duration::from_mins(1);
+
 /// Which property a screen is about, and which day of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -55,7 +56,7 @@ impl Place {
 }
 
 /// Why an upstream's part is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Absence {
     /// It did not answer within the part's deadline.
     Timeout,
@@ -70,8 +71,8 @@ pub struct Shown {
     pub state: State,
 }
 
-/// What a part is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a part is worth; the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     /// From a snapshot that is fresh.
     Kept,
@@ -80,6 +81,18 @@ pub enum State {
     /// An older snapshot, being renewed or because the upstream does not answer.
     Stale,
     Absent(Absence),
+}
+
+impl State {
+    /// As clients are told.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Kept | Self::Live => "ok",
+            Self::Stale => "stale",
+            Self::Absent(Absence::Timeout) => "timeout",
+            Self::Absent(Absence::Error) => "error",
+        }
+    }
 }
 
 /// What stands about a part before anybody is asked.
@@ -101,6 +114,8 @@ pub struct Composer(Arc<Shared>);
 struct Shared {
     upstream: Upstream,
     cache: Redis,
+    /// Of the hints that desktops hear.
+    session: Redis,
     clock: SharedClock,
     flights: SingleFlight<Subject, Composed>,
     uses: changes::Uses,
@@ -109,9 +124,14 @@ struct Shared {
 }
 
 impl Composer {
-    pub fn new(upstream: Upstream, cache: Redis, clock: SharedClock, tracker: TaskTracker) -> Self {
+    pub fn new(
+        upstream: Upstream,
+        (cache, session): (Redis, Redis),
+        clock: SharedClock,
+        tracker: TaskTracker,
+    ) -> Self {
         let (flights, uses) = (SingleFlight::default(), changes::Uses::default());
-        Self(Arc::new(Shared { upstream, cache, clock, flights, uses, tracker }))
+        Self(Arc::new(Shared { upstream, cache, session, clock, flights, uses, tracker }))
     }
 
     /// What stands about each part, in their order. Where the cache tier cannot be read, nothing

@@ -6,7 +6,7 @@
 
 pub mod cursor;
 mod follower;
-pub mod hints;
+mod hints;
 mod hub;
 pub mod memberships;
 mod registry;
@@ -28,7 +28,6 @@ use futures::{Stream, stream::BoxStream};
 use projections::Channel;
 
 pub use cursor::{Cursor, CursorKeys};
-pub use hints::RefreshHint;
 pub use hub::Hub;
 pub use revocations::{Revocation, Subject};
 pub use streams::Retention;

@@ -6,6 +6,7 @@
 pub mod build;
 pub mod key;
 pub mod outdated;
+pub mod refresh_hint;
 pub mod snapshot;
 pub mod view;
 
@@ -18,6 +19,7 @@ use redis::{
 
 pub use build::{Building, SwapOutcome};
 pub use key::TenantKey;
+pub use refresh_hint::RefreshHint;
 pub use view::{Applied, View};
 
 /// How long a command may take before its caller gives up.

@@ -89,8 +89,12 @@ pub async fn connect(
         cache: cache_tier.clone(),
         session: session_tier.clone(),
     };
-    let composer =
-        Composer::new(upstream.clone(), cache_tier.clone(), clock.clone(), tracker.clone());
+    let composer = Composer::new(
+        upstream.clone(),
+        (cache_tier.clone(), session_tier.clone()),
+        clock.clone(),
+        tracker.clone(),
+    );
     let app = App::new(Parts {
         gate,
         seal: Seal::new(&secrets.peppered("seal", &[])),

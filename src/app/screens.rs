@@ -1,7 +1,10 @@
 //! Keeps screens as fresh as what is heard of: what other services say has changed is composed anew,
 //! and desktops are told.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures::FutureExt;
 use secrecy::ExposeSecret;
@@ -17,17 +20,13 @@ use crate::{
     clock::{Clock, SystemClock},
     composition::{
         part::Part,
-        refresh::{self, Refreshed},
+        refresh,
         screens::{self, Widget},
     },
     config::Stores,
     inbox::{envelope::Heard, intake},
-    live::hints::{self, RefreshHint},
     output,
-    views::{
-        outdated::{self, Plan},
-        snapshot,
-    },
+    views::{outdated, snapshot},
 };
 
 /// Snapshots taken for changed in one go.
@@ -56,8 +55,7 @@ pub async fn outdate(stores: &Stores, of: Screens) -> anyhow::Result<()> {
     let bar = maintenance::progress("snapshots");
     bar.set_length(subjects.len().try_into()?);
     for some in subjects.chunks(AT_ONCE) {
-        snapshot::mark(&cache, some).await?;
-        outdated::plan(&cache, Plan::Renew, (some, SystemClock.now())).await?;
+        outdated::changed(&cache, some, (SystemClock.now(), None)).await?;
         bar.inc(some.len().try_into()?);
     }
     bar.finish();
@@ -71,8 +69,13 @@ pub(super) fn listener(app: &App) -> intake::Listener {
     Arc::new(move |heard| {
         let app = app.clone();
         async move {
+            let mut changed: BTreeMap<_, BTreeSet<Part>> = BTreeMap::new();
             for Heard { tenant_id, property_id, subject } in heard {
-                let parts = screens::parts_changed_by(&subject);
+                let parts = changed.entry((tenant_id, property_id)).or_default();
+                parts.extend(screens::parts_changed_by(&subject));
+            }
+            for ((tenant_id, property_id), parts) in changed {
+                let parts: Vec<Part> = parts.into_iter().collect();
                 app.composer().changed(&tenant_id, &property_id, &parts).await;
             }
         }
@@ -82,20 +85,9 @@ pub(super) fn listener(app: &App) -> intake::Listener {
 
 /// Screens that somebody looks at are composed anew in the background.
 pub(super) fn refresh(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
-    let (composer, session_tier) = (started.app.composer().clone(), started.stores.session.clone());
-    let announce: refresh::Announce = Arc::new(move |refreshed: Refreshed| {
-        let session_tier = session_tier.clone();
-        async move {
-            let Refreshed { tenant_id, property_id, widgets, boards, at } = refreshed;
-            let hint = RefreshHint { tenant_id, property_id, widgets, boards, at };
-            if let Err(error) = hints::announce(&session_tier, &hint).await {
-                tracing::warn!(error = %error, "desktops could not be told that a screen is new");
-            }
-        }
-        .boxed()
-    });
+    let composer = started.app.composer().clone();
     supervise("screens", tracker, shutdown, move |shutdown| {
-        let (composer, announce) = (composer.clone(), announce.clone());
-        async move { refresh::run(&composer, &announce, &shutdown).await }
+        let composer = composer.clone();
+        async move { refresh::run(&composer, &shutdown).await }
     });
 }

@@ -11,8 +11,7 @@ use tokio::time::Instant;
 
 use super::{Composer, Part, Place};
 use crate::views::{
-    TierError,
-    outdated::{self, Plan},
+    outdated,
     snapshot::{self, Subject},
 };
 
@@ -56,12 +55,8 @@ impl Composer {
             Place { tenant_id: tenant_id.clone(), property_id: property_id.clone(), date: None };
         let subjects: Vec<Subject> = parts.iter().map(|part| place.subject(*part)).collect();
         let now = self.0.clock.now();
-        let noted = async {
-            snapshot::mark(&self.0.cache, &subjects).await?;
-            outdated::plan(&self.0.cache, Plan::Renew, (&subjects, now)).await?;
-            outdated::plan(&self.0.cache, Plan::Again, (&subjects, now + AGAIN_AFTER)).await
-        };
-        if let Err(error) = noted.await {
+        let times = (now, Some(now + AGAIN_AFTER));
+        if let Err(error) = outdated::changed(&self.0.cache, &subjects, times).await {
             tracing::warn!(error = %error, "a change of a screen could not be noted");
         }
     }
@@ -78,13 +73,12 @@ impl Composer {
             let noted = async {
                 snapshot::note_use(&composer.0.cache, &due).await?;
                 // What was composed while nobody looked has no renewal planned.
-                for subject in &due {
+                let renewals = due.into_iter().map(|subject| {
                     let part = Part::named(subject.part).map(|part| part.row().fresh_for);
-                    let at = now + renewed_after(part.unwrap_or_default());
-                    let subject = std::slice::from_ref(subject);
-                    outdated::plan(&composer.0.cache, Plan::Renew, (subject, at)).await?;
-                }
-                Ok::<(), TierError>(())
+                    (subject, now + renewed_after(part.unwrap_or_default()))
+                });
+                let renewals: Vec<_> = renewals.collect();
+                outdated::renew(&composer.0.cache, &renewals).await
             };
             if let Err(error) = noted.await {
                 tracing::debug!(error = %error, "a use of a screen could not be noted");
@@ -98,8 +92,7 @@ impl Composer {
             return;
         }
         let at = self.0.clock.now() + renewed_after(part.row().fresh_for);
-        let subject = std::slice::from_ref(subject);
-        if let Err(error) = outdated::plan(&self.0.cache, Plan::Renew, (subject, at)).await {
+        if let Err(error) = outdated::renew(&self.0.cache, &[(subject.clone(), at)]).await {
             tracing::debug!(error = %error, "a renewal could not be planned");
         }
     }

@@ -18,7 +18,7 @@ use crate::upstream::{
 };
 
 /// One read of one upstream about one property.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     Kpis,
     Arrivals,

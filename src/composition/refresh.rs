@@ -2,18 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
-use events::{PropertyId, TenantId};
-use futures::future::BoxFuture;
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{Composer, Part, Place, part::ROWS, screens};
+use super::{Composer, Part, Place, screens};
 use crate::{
     upstream::Service,
     views::{
-        TierError,
+        RefreshHint, TierError,
         outdated::{self, PACE, Plan, Planned},
+        refresh_hint,
         snapshot::{self, Standing},
     },
 };
@@ -24,28 +22,11 @@ const TAKEN_MAX: usize = 64;
 /// Calls to one upstream at once, for screens in the background.
 const CALLS_MAX: usize = 8;
 
-/// What a desktop that shows a property should fetch again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refreshed {
-    pub tenant_id: TenantId,
-    pub property_id: PropertyId,
-    pub widgets: Vec<&'static str>,
-    pub boards: Vec<&'static str>,
-    pub at: DateTime<Utc>,
-}
-
-/// Tells desktops; what cannot be told is left.
-pub type Announce = Arc<dyn Fn(Refreshed) -> BoxFuture<'static, ()> + Send + Sync>;
-
 /// Works until `shutdown`.
 ///
 /// # Errors
 /// The first failure of the cache tier; nothing is lost, start it again.
-pub async fn run(
-    composer: &Composer,
-    announce: &Announce,
-    shutdown: &CancellationToken,
-) -> Result<(), TierError> {
+pub async fn run(composer: &Composer, shutdown: &CancellationToken) -> Result<(), TierError> {
     let places: Arc<[Semaphore]> = Service::all().map(|_| Semaphore::new(CALLS_MAX)).collect();
     let mut working = JoinSet::new();
     while !shutdown.is_cancelled() {
@@ -55,13 +36,12 @@ pub async fn run(
         let due = composer.due(Plan::Renew, free).await?;
         let is_more = !due.is_empty() && due.len() == free;
         for (place, part) in due {
-            let (composer, announce) = (composer.clone(), announce.clone());
-            let places = Arc::clone(&places);
+            let (composer, places) = (composer.clone(), Arc::clone(&places));
             working.spawn(async move {
                 let Ok(_place) = places[part.row().service as usize].acquire().await else {
                     return;
                 };
-                if let Err(error) = composer.refresh(&place, part, &announce).await {
+                if let Err(error) = composer.refresh(&place, part).await {
                     tracing::warn!(error = %error, "a screen could not be renewed");
                 }
             });
@@ -80,8 +60,7 @@ impl Composer {
     async fn take_for_changed_again(&self) -> Result<(), TierError> {
         let due = self.due(Plan::Again, TAKEN_MAX).await?;
         let subjects: Vec<_> = due.iter().map(|(place, part)| place.subject(*part)).collect();
-        snapshot::mark(&self.0.cache, &subjects).await?;
-        outdated::plan(&self.0.cache, Plan::Renew, (&subjects, self.0.clock.now())).await
+        outdated::changed(&self.0.cache, &subjects, (self.0.clock.now(), None)).await
     }
 
     async fn due(&self, plan: Plan, limit: usize) -> Result<Vec<(Place, Part)>, TierError> {
@@ -93,28 +72,23 @@ impl Composer {
     }
 
     /// Composes a part anew when somebody looks at it, and announces what has become different.
-    async fn refresh(
-        &self,
-        place: &Place,
-        part: Part,
-        announce: &Announce,
-    ) -> Result<(), TierError> {
+    async fn refresh(&self, place: &Place, part: Part) -> Result<(), TierError> {
         let (cache, subject) = (&self.0.cache, place.subject(part));
         let before = self.standing_of(&subject).await;
         if !snapshot::is_used(cache, &subject).await? {
             // Whoever shows it without having asked for it lately fetches it then.
             if before.snapshot.is_some() && !before.is_unchanged() {
-                announce(self.refreshed(place, part)).await;
+                self.announce(place, part).await;
             }
             return Ok(());
         }
         if !outdated::take_pace(cache, &subject).await? {
             let at = self.0.clock.now() + PACE;
-            return outdated::plan(cache, Plan::Renew, (&[subject], at)).await;
+            return outdated::renew(cache, &[(subject, at)]).await;
         }
         match self.compose_after(place, part, &before).await {
             Ok(after) if is_different(&before, &after) => {
-                announce(self.refreshed(place, part)).await;
+                self.announce(place, part).await;
             }
             Ok(_) => (),
             // Tried again while somebody looks: the upstream may be back.
@@ -123,14 +97,18 @@ impl Composer {
         Ok(())
     }
 
-    fn refreshed(&self, place: &Place, part: Part) -> Refreshed {
+    /// Tells desktops; what cannot be told is left.
+    async fn announce(&self, place: &Place, part: Part) {
         let (widgets, boards) = screens::showing(&[part]);
-        Refreshed {
+        let hint = RefreshHint {
             tenant_id: place.tenant_id.clone(),
             property_id: place.property_id.clone(),
             widgets,
             boards,
             at: self.0.clock.now(),
+        };
+        if let Err(error) = refresh_hint::announce(&self.0.session, &hint).await {
+            tracing::warn!(error = %error, "desktops could not be told that a screen is new");
         }
     }
 }
@@ -144,7 +122,7 @@ fn is_different(before: &Standing, after: &snapshot::Snapshot) -> bool {
 
 /// A plan of another version of this service may name a part that is none here.
 fn place(planned: Planned) -> Option<(Place, Part)> {
-    let part = ROWS.iter().find(|row| row.name == planned.part)?.part;
+    let part = Part::named(&planned.part)?;
     let Planned { tenant_id, property_id, .. } = planned;
     Some((Place { tenant_id, property_id, date: None }, part))
 }

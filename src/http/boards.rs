@@ -10,13 +10,13 @@ use utoipa::ToSchema;
 
 use super::{
     caller::Entrant,
-    dashboard::{message, title},
-    seal::Purpose,
+    dashboard::{message, millis, title},
+    listing::{open_cursor, seal_cursor},
     views::record_view,
 };
 use crate::{
     app::App,
-    composition::{Absence, Place, Shown, State, part::Part, screens::Board as Row},
+    composition::{Place, Shown, State, part::Part, screens::Board as Row},
     upstream::{
         billing::Folio,
         housekeeping::{Room, Task},
@@ -107,16 +107,9 @@ pub struct After {
 impl After {
     /// The place of a cursor; `None` when it is none of this tenant's, or of another board.
     pub fn open(app: &App, entrant: &Entrant, board: &Row, cursor: &str) -> Option<Self> {
-        let tenant_id = &entrant.caller.tenant_id;
-        let content = app.seal().open(Purpose::PageCursor, tenant_id, cursor).ok()?;
-        let after: Self = serde_json::from_slice(&content).ok()?;
+        let after: Self = open_cursor((app, entrant), cursor)?;
         let is_shown = board.sections.iter().any(|part| part.row().name == after.section);
         is_shown.then_some(after)
-    }
-
-    fn seal(&self, app: &App, entrant: &Entrant) -> String {
-        let content = serde_json::to_vec(self).expect("texts and a number are JSON");
-        app.seal().seal(Purpose::PageCursor, &entrant.caller.tenant_id, &content)
     }
 
     /// Where the next page begins.
@@ -152,7 +145,7 @@ pub async fn read(app: &App, entrant: &Entrant, wish: &Wish) -> (Board, &'static
         property_id: wish.property_id.clone(),
         board: wish.board.name.to_owned(),
         partial: partial.collect(),
-        elapsed_ms: u64::try_from(began_at.elapsed().as_millis()).unwrap_or(u64::MAX),
+        elapsed_ms: millis(began_at.elapsed()),
         at: app.clock().now(),
     };
     record_view(app, entrant, view);
@@ -162,14 +155,8 @@ pub async fn read(app: &App, entrant: &Entrant, wish: &Wish) -> (Board, &'static
 
 impl Section {
     fn of(asked: (&App, &Entrant), part: Part, shown: &Shown, wish: &Wish) -> Self {
-        let (app, entrant) = asked;
-        let language = entrant.context.language();
-        let status = match shown.state {
-            State::Kept | State::Live => "ok",
-            State::Stale => "stale",
-            State::Absent(Absence::Timeout) => "timeout",
-            State::Absent(Absence::Error) => "error",
-        };
+        let language = asked.1.context.language();
+        let status = shown.state.word();
         let snapshot = shown.snapshot.as_deref();
         let items = snapshot.and_then(|snapshot| snapshot.items.as_deref());
         let items: Vec<Value> =
@@ -186,7 +173,7 @@ impl Section {
             summary: snapshot.and_then(|snapshot| serde_json::from_str(&snapshot.summary).ok()),
             items: page.items,
             total: page.total,
-            next_cursor: page.next.map(|after| after.seal(app, entrant)),
+            next_cursor: page.next.map(|after| seal_cursor(asked, &after)),
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     access::policy::Scope,
     app::App,
     composition::{
-        Absence, Place, Shown, State,
+        Place, Shown, State,
         part::Part,
         screens::{Content, WIDGETS, Widget as Row},
     },
@@ -154,15 +154,9 @@ impl Dashboard {
 
 /// The widget of these parts: as good as the worst of them, as old as the oldest.
 fn of_parts(row: &Row, shown: &[Shown]) -> Widget {
-    let worth = || shown.iter().map(|shown| shown.state);
-    let absent = worth().find_map(|state| match state {
-        State::Absent(Absence::Timeout) => Some("timeout"),
-        State::Absent(Absence::Error) => Some("error"),
-        _ => None,
-    });
-    let is_stale = worth().any(|state| state == State::Stale);
-    let status = absent.unwrap_or(if is_stale { "stale" } else { "ok" });
-    let source = if worth().any(|state| state == State::Live) { "live" } else { "snapshot" };
+    let states = || shown.iter().map(|shown| shown.state);
+    let worst = states().max().unwrap_or(State::Kept);
+    let source = if states().any(|state| state == State::Live) { "live" } else { "snapshot" };
     let snapshots: Vec<&Snapshot> =
         shown.iter().filter_map(|shown| shown.snapshot.as_deref()).collect();
     let data = snapshots
@@ -173,7 +167,7 @@ fn of_parts(row: &Row, shown: &[Shown]) -> Widget {
         as_of: snapshots.iter().map(|snapshot| snapshot.as_of).min(),
         source: (!snapshots.is_empty()).then_some(source),
         data: (!snapshots.is_empty()).then_some(data),
-        ..Widget::of(row, status)
+        ..Widget::of(row, worst.word())
     }
 }
 
@@ -204,7 +198,8 @@ fn may_see(entrant: &Entrant, row: &Row) -> bool {
     Scope::named(row.scope).is_some_and(|scope| entrant.require(scope).is_ok())
 }
 
-fn millis(duration: Duration) -> u64 {
+/// As answers and events say how long something took.
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -223,6 +218,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::composition::Absence;
 
     #[test]
     fn every_widgets_scope_is_one() {

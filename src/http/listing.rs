@@ -7,7 +7,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize, de::IntoDeserializer};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IntoDeserializer},
+};
 use utoipa::ToSchema;
 
 use super::{
@@ -56,15 +59,12 @@ impl Place {
 
     /// The cursor behind this place, for the caller's tenant only.
     pub fn seal(&self, app: &App, entrant: &Entrant) -> String {
-        let content = serde_json::to_vec(self).expect("a number and a string are JSON");
-        app.seal().seal(Purpose::PageCursor, &entrant.caller.tenant_id, &content)
+        seal_cursor((app, entrant), self)
     }
 
     /// The place of a cursor; `None` when it is none of this tenant's.
     pub fn open(app: &App, entrant: &Entrant, cursor: &str) -> Option<Self> {
-        let tenant_id = &entrant.caller.tenant_id;
-        let content = app.seal().open(Purpose::PageCursor, tenant_id, cursor).ok()?;
-        serde_json::from_slice(&content).ok()
+        open_cursor((app, entrant), cursor)
     }
 }
 
@@ -137,6 +137,22 @@ impl Window {
         let next = placed.last().map(|(place, _)| place.clone()).filter(|_| more);
         (placed.into_iter().map(|(_, item)| item).collect(), next)
     }
+}
+
+/// What a `nextCursor` says, for the caller's tenant only.
+pub fn seal_cursor((app, entrant): (&App, &Entrant), place: &impl Serialize) -> String {
+    let content = serde_json::to_vec(place).expect("a place is made of numbers and texts");
+    app.seal().seal(Purpose::PageCursor, &entrant.caller.tenant_id, &content)
+}
+
+/// The place that a cursor names; `None` when it is none of this tenant's, or of another list.
+pub fn open_cursor<T: DeserializeOwned>(
+    (app, entrant): (&App, &Entrant),
+    cursor: &str,
+) -> Option<T> {
+    let tenant_id = &entrant.caller.tenant_id;
+    let content = app.seal().open(Purpose::PageCursor, tenant_id, cursor).ok()?;
+    serde_json::from_slice(&content).ok()
 }
 
 /// The enum value of this name.

@@ -3,8 +3,7 @@
 //! A hint is an announcement, not a fact: it has no cursor, who does not listen misses it, and a
 //! desktop that comes back fetches its screen anyway.
 //!
-//! Session tier: stream `g:refresh-hints`, fields `tenant`, `property`, `widgets` and `boards`
-//! (names with commas between), `at` (unix milliseconds).
+//! They are written by `views/refresh_hint.rs`.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -16,52 +15,10 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::{Hinted, streams::field};
-use crate::views::{Redis, key::REFRESH_HINTS};
 
-/// Hints kept for instances that were cut off for a while.
-const ENTRIES_MAX: u32 = 10_000;
 /// Hints of one tenant that wait for its slow desktops; beyond it the oldest are dropped. More than
 /// a tenant's properties have widgets and boards that change in one moment.
 const WAITING_MAX: usize = 1_024;
-
-/// What has changed on the screens of one property.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RefreshHint {
-    pub tenant_id: TenantId,
-    /// Only operators of this property hear it.
-    pub property_id: PropertyId,
-    /// Names of widgets of the dashboard, without a comma; may be empty.
-    pub widgets: Vec<&'static str>,
-    /// Names of boards, without a comma; may be empty.
-    pub boards: Vec<&'static str>,
-    /// When the new content was there.
-    pub at: DateTime<Utc>,
-}
-
-/// Tells the desktops of the tenant, on every instance, that they may fetch again.
-///
-/// # Errors
-/// When Redis fails. Saying it again is harmless, and so is leaving it.
-pub async fn announce(session_tier: &Redis, hint: &RefreshHint) -> Result<(), RedisError> {
-    redis::cmd("XADD")
-        .arg(REFRESH_HINTS)
-        .arg("MAXLEN")
-        .arg("~")
-        .arg(ENTRIES_MAX)
-        .arg("*")
-        .arg("tenant")
-        .arg(hint.tenant_id.as_str())
-        .arg("property")
-        .arg(hint.property_id.as_str())
-        .arg("widgets")
-        .arg(hint.widgets.join(","))
-        .arg("boards")
-        .arg(hint.boards.join(","))
-        .arg("at")
-        .arg(hint.at.timestamp_millis())
-        .exec_async(&mut session_tier.shared())
-        .await
-}
 
 /// A hint as it stands in the stream; a newer version may know names that this one does not.
 #[derive(Clone, Debug)]

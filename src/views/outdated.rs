@@ -8,12 +8,12 @@ use std::{sync::LazyLock, time::Duration};
 
 use chrono::{DateTime, Utc};
 use events::{PropertyId, TenantId};
-use redis::{RedisError, Script};
+use redis::{Pipeline, RedisError, Script};
 
 use super::{
     Redis, TenantKey, claim,
     key::{RECOMPOSE, RECOMPOSE_AGAIN},
-    snapshot::Subject,
+    snapshot::{self, Subject},
 };
 
 static TAKE: LazyLock<Script> = LazyLock::new(|| {
@@ -56,27 +56,53 @@ impl Plan {
     }
 }
 
-/// Plans these for `at`, unless they are planned for an earlier time.
+/// Takes these for changed: what was composed before is not fresh any more, and is to be composed
+/// anew at the first time; at the second, if there is one, it is to be taken for changed once more.
 ///
 /// # Errors
-/// When Redis fails.
-pub async fn plan(
+/// When Redis fails; then they may count as fresh until their time is over.
+pub async fn changed(
     cache: &Redis,
-    plan: Plan,
-    (subjects, at): (&[Subject], DateTime<Utc>),
+    subjects: &[Subject],
+    (at, again_at): (DateTime<Utc>, Option<DateTime<Utc>>),
 ) -> Result<(), RedisError> {
     if subjects.is_empty() {
         return Ok(());
     }
     let mut pipe = redis::pipe();
+    snapshot::mark(&mut pipe, subjects);
+    plan(&mut pipe, Plan::Renew, subjects.iter().map(|subject| (subject, at)));
+    if let Some(again_at) = again_at {
+        plan(&mut pipe, Plan::Again, subjects.iter().map(|subject| (subject, again_at)));
+    }
+    pipe.exec_async(&mut cache.shared()).await
+}
+
+/// Plans each to be composed anew at its time, unless it is planned for an earlier one.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn renew(cache: &Redis, renewals: &[(Subject, DateTime<Utc>)]) -> Result<(), RedisError> {
+    if renewals.is_empty() {
+        return Ok(());
+    }
+    let mut pipe = redis::pipe();
+    plan(&mut pipe, Plan::Renew, renewals.iter().map(|(subject, at)| (subject, *at)));
+    pipe.exec_async(&mut cache.shared()).await
+}
+
+fn plan<'a>(
+    pipe: &mut Pipeline,
+    plan: Plan,
+    planned: impl Iterator<Item = (&'a Subject, DateTime<Utc>)>,
+) {
     pipe.cmd("ZADD").arg(plan.key()).arg("LT");
-    for subject in subjects {
+    for (subject, at) in planned {
         let member = format!("{} {} {}", subject.tenant_id, subject.property_id, subject.part);
         pipe.arg(at.timestamp_millis()).arg(member);
     }
     pipe.ignore();
     pipe.cmd("ZREMRANGEBYRANK").arg(plan.key()).arg(PLANNED_MAX).arg(-1).ignore();
-    pipe.exec_async(&mut cache.shared()).await
 }
 
 /// Takes what is due, at most `limit`; no other instance gets it.

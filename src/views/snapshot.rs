@@ -14,7 +14,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use events::{PropertyId, TenantId};
-use redis::{RedisError, Script, Value};
+use redis::{Pipeline, RedisError, Script, Value};
 use ulid::Ulid;
 
 use super::{Redis, TenantKey, key::SNAPSHOTS, millis};
@@ -191,21 +191,13 @@ fn subject_of(key: &str, parts: &[&'static str]) -> Option<Subject> {
     Some(Subject { tenant_id, property_id, part, date })
 }
 
-/// Says that these have changed: what was composed before is not fresh any more.
-///
-/// # Errors
-/// When Redis fails; then they count as fresh until their time is over.
-pub async fn mark(cache: &Redis, subjects: &[Subject]) -> Result<(), RedisError> {
-    if subjects.is_empty() {
-        return Ok(());
-    }
+/// Marks these as changed.
+pub(super) fn mark(pipe: &mut Pipeline, subjects: &[Subject]) {
     let mark = Ulid::generate().to_string();
-    let mut pipe = redis::pipe();
     for subject in subjects {
         let (key, kept_for) = (subject.mark_key(), millis(MARK_KEPT_FOR));
         pipe.cmd("SET").arg(key).arg(&mark).arg("PX").arg(kept_for).ignore();
     }
-    pipe.exec_async(&mut cache.shared()).await
 }
 
 /// Notes that somebody looks at these.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{task::JoinSet, time::interval};
 
 use crate::{
     report::{Figure, Report, quantile},
@@ -74,8 +74,10 @@ fn board(seat: &Seat) -> String {
 
 /// Upstream services say that something has changed, at every property in turn, for ever.
 async fn change(url: String, places: Vec<(String, String)>) -> Infallible {
+    let mut pace = interval(EVERY);
     loop {
         for (tenant_id, property_id) in &places {
+            pace.tick().await;
             for (producer, subject) in CHANGES {
                 let event = json!({
                     "producer": producer, "subject": subject, "tenantId": tenant_id,
@@ -83,7 +85,6 @@ async fn change(url: String, places: Vec<(String, String)>) -> Infallible {
                 });
                 HTTP.post(&url).json(&event).send().await.unwrap().error_for_status().unwrap();
             }
-            sleep(EVERY).await;
         }
     }
 }

@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import pathlib
 import time
+import tomllib
 import uuid
 
 import requests
@@ -13,16 +15,9 @@ from signing import b64, sign
 # With the base path.
 SERVICE = os.environ["BACKOFFICE_URL"]
 SIMULATOR = os.environ["SIMULATOR_URL"]
+POLICY = pathlib.Path(__file__).parents[2] / "src/access/policy.toml"
 # Every scope of the service is one of these roles'.
-ALL_ROLES = [
-    "front_desk",
-    "housekeeper",
-    "housekeeping_lead",
-    "maintenance_tech",
-    "property_manager",
-    "owner",
-    "auditor",
-]
+ALL_ROLES = list(tomllib.loads(POLICY.read_text())["roles"])
 RENEW_SECONDS_BEFORE_EXPIRY = 60
 TIMEOUT_SECONDS = 20
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -2,8 +2,8 @@
 
 use backoffice::{
     desktop::frames::Frame,
-    live::{LiveItem, RefreshHint, Subscription, hints::announce},
-    views::key::REFRESH_HINTS,
+    live::{LiveItem, Subscription},
+    views::{RefreshHint, key::REFRESH_HINTS, refresh_hint::announce},
 };
 use chrono::TimeDelta;
 use events::TenantId;

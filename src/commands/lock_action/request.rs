@@ -198,7 +198,9 @@ impl Request<'_> {
         let tenant_id = &self.actor.caller.tenant_id;
         let loaded = load(&resources.ledger, tenant_id, &self.stream(resources)).await;
         let loaded = loaded.map_err(CommandError::from)?;
-        loaded.action.wanted().map_or(Ok(()), |wanted| self.check_property(wanted))?;
+        if let Some(wanted) = loaded.action.wanted() {
+            self.check_property(wanted)?;
+        }
         Ok(Outcome::replayed(response))
     }
 

@@ -2,7 +2,9 @@
 
 use chrono::Duration;
 use events::PropertyId;
-use projections::{AlertInbox, SuggestionInbox, alert_inbox::AlertState};
+use projections::{
+    AlertInbox, SuggestionInbox, alert_inbox::AlertState, suggestion_inbox::SuggestionState,
+};
 use serde_json::{Map, Value, json};
 
 use super::{counted, frames::Widget, message};
@@ -71,7 +73,7 @@ async fn suggestions(
     let now = app.clock().now();
     let inbox = inbox.ok()?;
     let open = inbox.items.iter().filter(|suggestion| {
-        let is_open = name(&suggestion.state(now)) == "proposed";
+        let is_open = suggestion.state(now) == SuggestionState::Proposed;
         is_open && (!is_by_sharia || suggestion.is_sharia_compliant())
     });
     let categories =

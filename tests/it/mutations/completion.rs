@@ -38,6 +38,16 @@ impl Bench {
         unanswered.abort_all();
     }
 
+    /// Leaves a request for the row's upstream that hangs, and answers the request's key.
+    async fn leave_hanging(&mut self, wish: &Wish) -> String {
+        let key = key();
+        self.desktop.get(&self.service, "/session").await;
+        let hang = json!({ "hang": true, "mutationsOnly": true });
+        self.set_faults(wish.mutation.service, &hang).await;
+        self.abandon(wish, &key, async || ()).await;
+        key
+    }
+
     /// Kills the instance; what its connections were about to do is not done.
     async fn kill(&mut self) {
         self.service.kill();
@@ -83,10 +93,7 @@ impl Bench {
 async fn id_28_killed_before_the_effect_a_mutation_is_done_by_another_instance_with_nobody_there() {
     let mut bench = Bench::start().await;
     let wish = bench.stock.wish_for(WHOLE).await;
-    let key = key();
-    bench.desktop.get(&bench.service, "/session").await;
-    bench.set_faults(wish.mutation.service, &json!({ "hang": true, "mutationsOnly": true })).await;
-    bench.abandon(&wish, &key, async || ()).await;
+    let key = bench.leave_hanging(&wish).await;
     bench.kill().await;
     bench.heal(wish.mutation.service).await;
     assert_eq!(bench.kinds(&key).await, ["requested"]);
@@ -207,13 +214,9 @@ async fn id_29_late_or_without_its_words_a_mutation_is_only_said_to_be_unknown_u
     let mut bench = Bench::start().await;
     for (verb, minutes) in [(WHOLE, 2.5), (WRITTEN, 0.5)] {
         let wish = bench.stock.wish_for(verb).await;
-        let key = key();
-        let upstream = wish.mutation.service;
-        bench.desktop.get(&bench.service, "/session").await;
-        bench.set_faults(upstream, &json!({ "hang": true, "mutationsOnly": true })).await;
-        bench.abandon(&wish, &key, async || ()).await;
+        let key = bench.leave_hanging(&wish).await;
         bench.kill().await;
-        bench.heal(upstream).await;
+        bench.heal(wish.mutation.service).await;
 
         bench.service = bench.world.service().await;
         bench.age(minutes).await;
@@ -319,10 +322,7 @@ async fn what_is_lost_again_or_for_long_stays_unknown_and_its_key_still_finds_it
 async fn what_was_never_answered_is_unknown_once_its_claim_was_ended() {
     let mut bench = Bench::start().await;
     let wish = bench.stock.wish_for(WHOLE).await;
-    let key = key();
-    bench.desktop.get(&bench.service, "/session").await;
-    bench.set_faults(wish.mutation.service, &json!({ "hang": true, "mutationsOnly": true })).await;
-    bench.abandon(&wish, &key, async || ()).await;
+    let key = bench.leave_hanging(&wish).await;
     // While the request is at work, nobody takes it from it.
     wait::until("the action is known to be open", async || bench.open().await == 1).await;
     bench.age_all().await;

@@ -2,7 +2,7 @@
  * What only the provider's states can tell: ids of its world, tokens, keys that are new. A pact
  * names them; a test of the consumer uses the example.
  */
-import { MatchersV3 } from "@pact-foundation/pact";
+import { factsOf } from "../support/facts.js";
 
 const BASE_PATH = "/bff/backoffice/v1";
 
@@ -34,21 +34,9 @@ export type FactName = keyof typeof EXAMPLES;
 /** What a state answers. */
 export type Facts = Partial<Record<FactName, string>>;
 
-/** The one fact. */
-export function fact(name: FactName) {
-  return told(`\${${name}}`);
-}
+export const { example, told, fact } = factsOf(EXAMPLES);
 
 /** A path below the base path in which facts stand as `${alertId}`. */
 export function path(template: string) {
   return template.includes("${") ? told(BASE_PATH + template) : BASE_PATH + template;
-}
-
-/** A text in which facts stand. */
-export function told(template: string) {
-  return MatchersV3.fromProviderState(template, example(template));
-}
-
-export function example(template: string): string {
-  return template.replace(/\$\{(\w+)\}/g, (_, name: string) => EXAMPLES[name as FactName]);
 }

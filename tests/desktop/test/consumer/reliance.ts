@@ -6,13 +6,12 @@ import { MatchersV3, PactV4 } from "@pact-foundation/pact";
 import { Desktop, type Answer, type App } from "../../src/desktop.js";
 import { DeviceKey } from "../../src/device-key.js";
 import { type Problem, ProblemError } from "../../src/problem.js";
+import { type Asked, type Headers, PACT_DIRECTORY } from "../support/pact.js";
 import { until } from "../support/wait.js";
 import { EXAMPLES, example, fact, path, told } from "./facts.js";
 
 const { regex, like } = MatchersV3;
-type Headers = Record<string, string | ReturnType<typeof like<string>>>;
 
-export const PACT_DIRECTORY = "build/pacts";
 export const APP: App = { version: "1.4.2", platform: "linux" };
 
 /** Members of `Body` the desktop reads, each as it is or as a rule for it. */
@@ -23,17 +22,8 @@ export type Expected<Body> = Body extends readonly (infer Item)[]
     : Body | Rule;
 type Rule = { "pact:matcher:type": string };
 
-export interface Reliance {
-  /** Sentences that the provider's states make true, each with what it needs to know. */
-  given: [sentence: string, details?: Record<string, string>][];
-  receiving: string;
-  method: "GET" | "POST" | "PUT";
-  /** Below the base path; facts stand in it as `${alertId}`. */
-  path: string;
-  query?: Record<string, string | ReturnType<typeof told>>;
-  /** Beside those of every request. */
-  headers?: Headers;
-  body?: unknown;
+/** Its path is below the base path. */
+export interface Reliance extends Asked {
   /** Another app than the usual one. */
   app?: App;
   /** No access token arrives with it. */
@@ -63,7 +53,6 @@ export interface Refusal {
   body?: Expected<Problem>;
 }
 
-export const TIME = regex(String.raw`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$`, EXAMPLES.now);
 export const KEYED: Headers = { "X-Idempotency-Key": fact("idempotencyKey") };
 /** For `params.header` of what is `KEYED`. */
 export const WISH = { "X-Idempotency-Key": EXAMPLES.idempotencyKey };

@@ -6,8 +6,9 @@ import { MatchersV3 } from "@pact-foundation/pact";
 
 import { answerOf, type BoardPath, type DashboardFrame } from "../../src/desktop.js";
 import { FOLIO, MONEY, ROOM, ROOM_TYPE_ID, STAY, TASK, WORK_ORDER } from "../support/hotel.js";
+import { TIME } from "../support/pact.js";
 import { EXAMPLES, fact } from "./facts.js";
-import { relyOn, relyOnLines, relyOnRefusal, TIME } from "./reliance.js";
+import { relyOn, relyOnLines, relyOnRefusal } from "./reliance.js";
 import { SIGNED_IN } from "./sentences.js";
 
 const { boolean, eachLike, eachValueMatches, integer, like, regex } = MatchersV3;

@@ -5,8 +5,9 @@ import { test } from "node:test";
 import { MatchersV3 } from "@pact-foundation/pact";
 
 import { answerOf } from "../../src/desktop.js";
+import { TIME } from "../support/pact.js";
 import { EXAMPLES, fact } from "./facts.js";
-import { KEYED, relyOn, relyOnRefusal, relyOnSilence, TIME, WISH } from "./reliance.js";
+import { KEYED, relyOn, relyOnRefusal, relyOnSilence, WISH } from "./reliance.js";
 import { SIGNED_IN } from "./sentences.js";
 
 const { eachLike, integer, like, regex } = MatchersV3;

@@ -2,7 +2,7 @@
  * What only the simulated world can tell: its ids. A pact names them; the service is driven with ids
  * of its own while a mock server answers for the upstream.
  */
-import { MatchersV3 } from "@pact-foundation/pact";
+import { factsOf } from "../support/facts.js";
 
 /** By the name under which a state answers it. */
 export const EXAMPLES = {
@@ -36,16 +36,4 @@ export type FactName = keyof typeof EXAMPLES;
 /** What a state answers. */
 export type Facts = Partial<Record<FactName, string>>;
 
-/** The one fact. */
-export function fact(name: FactName) {
-  return told(`\${${name}}`);
-}
-
-/** A text in which facts stand. */
-export function told(template: string) {
-  return MatchersV3.fromProviderState(template, example(template));
-}
-
-export function example(template: string): string {
-  return template.replace(/\$\{(\w+)\}/g, (_, name: string) => EXAMPLES[name as FactName]);
-}
+export const { example, told, fact } = factsOf(EXAMPLES);

@@ -8,10 +8,11 @@ import { answerOf, type Desktop } from "../../src/desktop.js";
 import { newWish } from "../../src/wish.js";
 import { alerts, proposedSuggestion, raisedAlert } from "../support/inbox.js";
 import { found, propertyOf, signIn, standardTenant } from "../support/operator.js";
+import { TIME } from "../support/pact.js";
 import { world } from "../support/simulator.js";
 import { until } from "../support/wait.js";
 import { EXAMPLES, fact } from "./facts.js";
-import { CODE, KEYED, OF_OPERATOR, OF_TENANT, PROBLEM, relyOn, TIME } from "./reliance.js";
+import { CODE, KEYED, OF_OPERATOR, OF_TENANT, PROBLEM, relyOn } from "./reliance.js";
 import { SIGNED_IN } from "./sentences.js";
 
 const { eachLike, like, regex } = MatchersV3;

@@ -8,8 +8,9 @@ import { answerOf, type Desktop } from "../../src/desktop.js";
 import { newWish } from "../../src/wish.js";
 import { type Door, doorFor, issuedKey, keyWish, steppedUp } from "../support/door.js";
 import { propertyOf, signIn } from "../support/operator.js";
+import { TIME } from "../support/pact.js";
 import { EXAMPLES, fact } from "./facts.js";
-import { KEYED, OF_OPERATOR, relyOn, TIME } from "./reliance.js";
+import { KEYED, OF_OPERATOR, relyOn } from "./reliance.js";
 import { SIGNED_IN } from "./sentences.js";
 
 const { eachLike, like, regex } = MatchersV3;

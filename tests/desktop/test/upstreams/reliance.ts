@@ -10,28 +10,17 @@ import { MatchersV3, PactV4 } from "@pact-foundation/pact";
 import type { Desktop } from "../../src/desktop.js";
 import { stack } from "../support/stack.js";
 import { CONTROL, type Diversion } from "../support/diversion.js";
+import { type Asked, type Headers, PACT_DIRECTORY } from "../support/pact.js";
 import { until } from "../support/wait.js";
-import { EXAMPLES, fact, told } from "./facts.js";
+import { fact, told } from "./facts.js";
 
-const { like, regex } = MatchersV3;
-export type Headers = Record<string, string | ReturnType<typeof like<string>>>;
-
-export const PACT_DIRECTORY = "build/pacts";
+const { regex } = MatchersV3;
 const CONSUMER = "bff-backoffice-service";
 
-export interface Reliance {
+/** Its path is from the service's base. */
+export interface Reliance extends Asked {
   /** The upstream, as the topology names it. */
   service: string;
-  /** Sentences that the platform's states make true, each with what it needs to know. */
-  given: [sentence: string, details?: Record<string, string>][];
-  receiving: string;
-  method: "GET" | "POST" | "PUT";
-  /** From the service's base; facts stand in it as `${alertId}`. */
-  path: string;
-  query?: Record<string, string | ReturnType<typeof told>>;
-  /** Beside those of every call. */
-  headers?: Headers;
-  body?: unknown;
 }
 
 export interface Answered {
@@ -43,7 +32,6 @@ export interface Answered {
   secrets?: Record<string, string>;
 }
 
-export const TIME = regex(String.raw`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$`, EXAMPLES.now);
 /** Of whatever an upstream refuses with. */
 export const PROBLEM: Headers = {
   "Content-Type": regex("^application/problem\\+json$", "application/problem+json"),

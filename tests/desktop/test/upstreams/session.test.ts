@@ -9,7 +9,7 @@ import { newWish } from "../../src/wish.js";
 import { signIn } from "../support/operator.js";
 import { signInAt } from "../support/simulator.js";
 import { EXAMPLES, fact } from "./facts.js";
-import { CODE, KEYED, OF_OPERATOR, OF_TENANT, PROBLEM, relyOn } from "./reliance.js";
+import { CODE, KEYED, OF_OPERATOR, OF_TENANT, PROBLEM, type Reliance, relyOn } from "./reliance.js";
 import { SIGNED_IN } from "./sentences.js";
 
 const { eachLike, like, regex } = MatchersV3;
@@ -133,23 +133,9 @@ test("a refresh token that buys nothing", async () => {
 test("a code that is right", async () => {
   const { operatorId, deviceId } = EXAMPLES;
   const { desktop: device } = await signIn({ operatorId, deviceId });
+  const step = { scope: "folio.refund", factor: "totp", code: "000000", resource: "fol_1" };
   const { body } = await relyOn(
-    {
-      service: "iam-service",
-      given: [[SIGNED_IN]],
-      receiving: "a code that is right",
-      method: "POST",
-      path: "/api/v1/auth/step-up",
-      headers: { ...OF_OPERATOR, ...KEYED },
-      body: {
-        operatorId: fact("operatorId"),
-        deviceId: fact("deviceId"),
-        scope: "folio.refund",
-        factor: "totp",
-        code: "000000",
-        resource: "fol_1",
-      },
-    },
+    stepUp("a code that is right", step),
     {
       status: 200,
       body: {
@@ -161,45 +147,50 @@ test("a code that is right", async () => {
         resource: "fol_1",
       },
     },
-    () => {
-      const wish = { scope: "folio.refund", factor: "totp", code: "000000", resource: "fol_1" };
-      const params = { header: newWish() };
-      return answerOf(device.api.POST("/auth/mfa/step-up", { params, body: wish }));
-    },
+    () => answerOf(stepped(device, step)),
   );
   assert.equal(body.resource, "fol_1");
 });
 
 test("a code that is not right", async () => {
+  const step = { scope: "folio.refund", factor: "totp", code: "123456" };
   await relyOn(
-    {
-      service: "iam-service",
-      given: [[SIGNED_IN]],
-      receiving: "a code that is not right",
-      method: "POST",
-      path: "/api/v1/auth/step-up",
-      headers: { ...OF_OPERATOR, ...KEYED },
-      body: {
-        operatorId: fact("operatorId"),
-        deviceId: fact("deviceId"),
-        scope: "folio.refund",
-        factor: "totp",
-        code: "123456",
-      },
-    },
+    stepUp("a code that is not right", step),
     {
       status: 403,
       headers: PROBLEM,
       body: { code: regex(CODE, "MELMASTOON.IAM.STEP_UP_REFUSED") },
     },
     async () => {
-      const params = { header: newWish() };
-      const body = { scope: "folio.refund", factor: "totp", code: "123456" };
-      const call = desktop.api.POST("/auth/mfa/step-up", { params, body });
-      await assert.rejects(call, { status: 403, code: "MELMASTOON.AUTH.MFA_INVALID" });
+      const refused = { status: 403, code: "MELMASTOON.AUTH.MFA_INVALID" };
+      await assert.rejects(stepped(desktop, step), refused);
     },
   );
 });
+
+interface Step {
+  scope: string;
+  factor: string;
+  code: string;
+  resource?: string;
+}
+
+/** What iam is asked when an operator takes the step. */
+function stepUp(receiving: string, step: Step): Reliance {
+  return {
+    service: "iam-service",
+    given: [[SIGNED_IN]],
+    receiving,
+    method: "POST",
+    path: "/api/v1/auth/step-up",
+    headers: { ...OF_OPERATOR, ...KEYED },
+    body: { operatorId: fact("operatorId"), deviceId: fact("deviceId"), ...step },
+  };
+}
+
+function stepped(device: Desktop, step: Step) {
+  return device.api.POST("/auth/mfa/step-up", { params: { header: newWish() }, body: step });
+}
 
 test("what somebody is in a tenant", async () => {
   const fresh = await signIn();
