@@ -54,6 +54,40 @@ async fn what_is_appended_is_read_back_in_its_place() {
 }
 
 #[tokio::test]
+async fn heads_and_claims_are_found_over_their_keys_also_by_plans_made_while_there_were_few() {
+    let database = TestDatabase::create().await;
+    let TestLedger { ledger, .. } = &TestLedger::start(database.pools());
+    let (tenant, owner) = (tenant(1), Ulid(1));
+    let mut superuser = database.superuser().await;
+    let scans = "select coalesce(sum(seq_scan), 0)::bigint, coalesce(sum(idx_scan), 0)::bigint \
+                 from pg_stat_user_tables where relname in ('stream_head', 'idempotency')";
+
+    let mut number = 0;
+    let mut scanned: (i64, i64) = (0, 0);
+    wait::until("two hundred lookups are counted", async || {
+        number += 1;
+        if number == 10 {
+            let analyze = "analyze stream_head, idempotency";
+            sqlx::raw_sql(analyze).execute(&mut superuser).await.unwrap();
+        }
+        let (key, stream) = (claim_key(&tenant, number), stream(&format!("a{number}")));
+        let first = [acknowledged("a1", None)];
+        let mut starting = append(&tenant, vec![write(&stream, 0, &first)]);
+        starting.claim = Some(start_claim(&key, owner, Duration::from_secs(30)));
+        ledger.append(starting).await.unwrap();
+        let mut completing = append(&tenant, vec![write(&stream, 1, &[forwarded("a1")])]);
+        let response = response("{}");
+        completing.claim = Some(ClaimWrite::Complete { key, owner, attempt: 1, response });
+        ledger.append(completing).await.unwrap();
+        scanned = sqlx::query_as(scans).fetch_one(&mut superuser).await.unwrap();
+        200 <= scanned.1
+    })
+    .await;
+
+    assert_eq!(scanned.0, 0, "whole tables were read, beside {} lookups", scanned.1);
+}
+
+#[tokio::test]
 async fn stored_bytes_hash_to_the_stored_leaf_and_hold_no_personal_field() {
     let database = TestDatabase::create().await;
     let TestLedger { ledger, .. } = &TestLedger::start(database.pools());
