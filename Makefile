@@ -2,7 +2,7 @@
 # (ports, broker, where programs come from) stand at the top of ops/dev/stack.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test conformance coverage mutants bench fuzz fuzz-api fmt lint schemas sqlx clients pacts supply-chain clean
+.PHONY: help run test conformance coverage mutants bench load fuzz fuzz-api fmt lint schemas sqlx clients pacts supply-chain clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -21,6 +21,9 @@ coverage: ## how much of the code the tests run
 
 bench: ## SUITE=access|read|write|all: figures beside their peers and limits
 	@ops/dev/bench.sh
+
+load: ## SCENARIO=steady|peak|burst|storm SECONDS=60 DESKTOPS=2500 PERCENT=100: a fleet of desktops in open loop
+	@SCENARIO="$(SCENARIO)" LOAD_SECONDS="$(SECONDS)" DESKTOPS="$(DESKTOPS)" PERCENT="$(PERCENT)" ops/dev/load.sh
 
 fuzz: ## SECONDS=60 TARGET=<one>: inputs made up against every reader of foreign bytes (needs nightly)
 	@ops/dev/fuzz.sh "$(or $(SECONDS),60)" "$(TARGET)"
@@ -54,5 +57,5 @@ supply-chain: ## what is built in: bans, licences, sources, known vulnerabilitie
 
 clean: ## stop and delete the development stack
 	@ops/dev/stack.sh clean
-	@for stack in test conformance coverage mutants bench fuzz-api clients pacts sqlx; do \
+	@for stack in test conformance coverage mutants bench load fuzz-api clients pacts sqlx; do \
 	  STACK_DIR=target/$$stack-stack ops/dev/stack.sh clean; done

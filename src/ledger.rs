@@ -4,6 +4,7 @@ pub mod append;
 pub mod audit;
 mod batch;
 mod commit;
+mod connections;
 pub mod event_store;
 pub mod idempotency;
 pub mod leaf;

@@ -51,6 +51,9 @@ pub struct Settings {
     pub page_max: u32,
     /// How often a log is looked at when nothing wakes the lane.
     pub poll: Duration,
+    /// Between two looks, unless there was more than a page: what is committed meanwhile is folded
+    /// together.
+    pub rest: Duration,
     /// How long a lane that fell silent keeps other instances away, on the database's clock.
     pub lease: Duration,
     /// How long a page waits for a Redis replica to have it.
@@ -65,6 +68,7 @@ impl Default for Settings {
             instance: Ulid::generate().to_string(),
             page_max: 500,
             poll: Duration::from_millis(100),
+            rest: Duration::from_millis(10),
             lease: Duration::from_secs(5),
             replica_wait: Duration::from_millis(200),
             retention: Retention::default(),

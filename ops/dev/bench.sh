@@ -15,13 +15,7 @@ case $suite in
   *) die "SUITE=$suite is none of: access read write all" ;;
 esac
 claim_private_stack bench on
-# Google's emulator delays what it redelivers, and its Java would be measured too.
-export BROKER=${BROKER:-embedded}
-say 'building with optimisation (some minutes the first time)'
-cargo build --release --locked --quiet --package backoffice-platform --bin platform
-PLATFORM_PROGRAM=$(cargo_programs release)/platform
-export PLATFORM_PROGRAM
-cargo bench --locked --quiet --bench figures --no-run
+build_benchmark figures
 start_private_stack
 say "measuring $suite"
 cargo bench --locked --quiet --bench figures -- "$suite"

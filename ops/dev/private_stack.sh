@@ -49,6 +49,17 @@ build_tests() {
   export PLATFORM_PROGRAM
 }
 
+# Builds a benchmark with optimisation, and with it the program that holds the embedded broker: Google's
+# emulator delays what it redelivers, and its Java would be measured too.
+build_benchmark() {
+  export BROKER=${BROKER:-embedded}
+  say 'building with optimisation (some minutes the first time)'
+  cargo build --release --locked --quiet --package backoffice-platform --bin platform
+  PLATFORM_PROGRAM=$(cargo_programs release)/platform
+  export PLATFORM_PROGRAM
+  cargo bench --locked --quiet --bench "$1" --no-run
+}
+
 # Builds the service and the simulated platform as `make run` does, unless both are named.
 build_programs() {
   if [[ -n ${BACKOFFICE_PROGRAM:-} && -n ${PLATFORM_PROGRAM:-} ]]; then return; fi

@@ -28,10 +28,13 @@ use crate::{
 };
 
 /// Events read in one transaction.
-const PAGE: u32 = 500;
+const PAGE: usize = 500;
 /// Calls made at once.
 const CALLS_MAX: i64 = 16;
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Between two looks. What is appended meanwhile, by requests of which most leave nothing to tell, is
+/// read together.
+const REST: Duration = Duration::from_millis(50);
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Something the ledger holds that an upstream has not answered yet.
@@ -113,13 +116,19 @@ pub async fn run(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     while !shutdown.is_cancelled() {
-        let worked = read_on(jobs).await? + try_due(resources, jobs).await?;
-        if worked == 0 {
-            tokio::select! {
-                () = shutdown.cancelled() => (),
-                _ = head.changed() => (),
-                () = tokio::time::sleep(POLL_INTERVAL) => (),
-            }
+        head.mark_unchanged();
+        let (read, tried) = (read_on(jobs).await?, try_due(resources, jobs).await?);
+        if read == PAGE || tried != 0 {
+            continue;
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(REST) => (),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => (),
+            _ = head.changed() => (),
+            () = tokio::time::sleep(POLL_INTERVAL) => (),
         }
     }
     Ok(())
@@ -143,7 +152,7 @@ pub async fn read_on(jobs: &PgPool) -> anyhow::Result<usize> {
     .fetch_optional(&mut *tx)
     .await?;
     let Some(cursor) = cursor else { return Ok(0) };
-    let page = read::tail(jobs, cursor, PAGE).await?;
+    let page = read::tail(jobs, cursor, u32::try_from(PAGE)?).await?;
     for stored in &page {
         let turn = match stored.ledger {
             Ledger::AlertAck => acknowledgment::turn(&stored.decode()?),

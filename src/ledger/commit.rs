@@ -9,12 +9,13 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::Rng;
-use sqlx::PgPool;
+use sqlx::PgConnection;
 use tokio::sync::watch;
 
 use super::{
     append::{AppendError, Receipt, RecordedRef},
     batch::{self, Outcomes},
+    connections::Connections,
     idempotency::ClaimWrite,
     sequencer::{Command, Settings},
 };
@@ -33,19 +34,19 @@ enum Failure {
 /// With what a batch is seen through.
 #[derive(Clone, Copy)]
 struct Means<'a> {
-    pool: &'a PgPool,
+    connections: &'a Connections,
     settings: &'a Settings,
     head: &'a watch::Sender<i64>,
 }
 
 /// Records the batch and answers each of its commands, whatever happens.
 pub(super) async fn run(
-    pool: &PgPool,
+    connections: &Connections,
     settings: &Settings,
     head: &watch::Sender<i64>,
     batch: Vec<Command>,
 ) {
-    see_through(Means { pool, settings, head }, batch, false).await;
+    see_through(Means { connections, settings, head }, batch, false).await;
 }
 
 /// `in_doubt` says that an earlier try, of this batch or of a larger one with it, may have been
@@ -94,13 +95,13 @@ async fn see_through(means: Means<'_>, batch: Vec<Command>, mut in_doubt: bool) 
 /// Tries until the database has an answer. `in_doubt` tells whether an earlier try may have been
 /// committed.
 async fn record(
-    Means { pool, settings, .. }: Means<'_>,
+    Means { connections, settings, .. }: Means<'_>,
     batch: &[Command],
     in_doubt: &mut bool,
 ) -> Result<Outcomes, (Failure, sqlx::Error)> {
     let mut backoff = settings.backoff_max / 16;
     for attempt in 1.. {
-        let (failure, error) = match call(pool, settings.call_timeout, batch).await {
+        let (failure, error) = match call(connections, settings.call_timeout, batch).await {
             Ok(outcomes) => return Ok(outcomes),
             Err(failed) => failed,
         };
@@ -126,26 +127,32 @@ fn jittered(backoff: Duration) -> Duration {
 }
 
 async fn call(
-    pool: &PgPool,
+    connections: &Connections,
     timeout: Duration,
     batch: &[Command],
 ) -> Result<Outcomes, (Failure, sqlx::Error)> {
     // Whatever keeps us from a connection: nothing was sent over it yet.
-    let mut connection = pool.acquire().await.map_err(|error| (Failure::Passing, error))?;
+    let mut connection = connections.take().await.map_err(|error| (Failure::Passing, error))?;
     let commands: Vec<_> = batch.iter().map(|command| &command.prepared).collect();
     let started = tokio::time::Instant::now();
     let called = tokio::time::timeout(timeout, batch::append(&mut connection, &commands)).await;
     metrics::histogram!("bff_backoffice_ledger_commit_duration_seconds")
         .record(started.elapsed().as_secs_f64());
     let outcomes = called.unwrap_or_else(|_| Err(timed_out("append_batch did not answer in time")));
-    outcomes.map_err(|error| {
-        let failure = classify(&error);
-        if failure == Failure::InDoubt {
-            // Somebody else's answer could still be on it.
-            connection.close_on_drop();
+    match outcomes {
+        Ok(outcomes) => {
+            connections.keep(connection);
+            Ok(outcomes)
         }
-        (failure, error)
-    })
+        Err(error) => {
+            let failure = classify(&error);
+            if failure == Failure::InDoubt {
+                // Somebody else's answer could still be on it.
+                connection.close_on_drop();
+            }
+            Err((failure, error))
+        }
+    }
 }
 
 fn timed_out(what: &'static str) -> sqlx::Error {
@@ -170,14 +177,15 @@ fn classify(error: &sqlx::Error) -> Failure {
 }
 
 async fn answer_all(
-    Means { pool, settings, head }: Means<'_>,
+    Means { connections, settings, head }: Means<'_>,
     batch: Vec<Command>,
     outcomes: Outcomes,
     in_doubt: bool,
 ) {
     for (command, mut outcome) in batch.into_iter().zip(outcomes) {
         if in_doubt && let Err(refusal) = outcome {
-            let found = tokio::time::timeout(settings.call_timeout, find(pool, &command)).await;
+            let found = find(connections, &command);
+            let found = tokio::time::timeout(settings.call_timeout, found).await;
             outcome = match found.unwrap_or_else(|_| Err(timed_out("the ledger was not read"))) {
                 Ok(Some(receipt)) => Ok(receipt),
                 Ok(None) => Err(refusal),
@@ -201,10 +209,23 @@ fn answer(command: Command, outcome: Result<Receipt, AppendError>) {
 }
 
 /// Where the command's events stand, if an earlier try of it was committed after all.
-async fn find(pool: &PgPool, command: &Command) -> Result<Option<Receipt>, sqlx::Error> {
+async fn find(
+    connections: &Connections,
+    command: &Command,
+) -> Result<Option<Receipt>, sqlx::Error> {
+    let mut connection = connections.take().await?;
+    let found = find_over(&mut connection, command).await?;
+    connections.keep(connection);
+    Ok(found)
+}
+
+async fn find_over(
+    connection: &mut PgConnection,
+    command: &Command,
+) -> Result<Option<Receipt>, sqlx::Error> {
     let prepared = &command.prepared;
     if prepared.events.is_empty() {
-        let claimed = find_claim(pool, command).await?;
+        let claimed = find_claim(connection, command).await?;
         return Ok(claimed.then(Receipt::default));
     }
     let mut events = Vec::with_capacity(prepared.events.len());
@@ -223,7 +244,7 @@ async fn find(pool: &PgPool, command: &Command) -> Result<Option<Receipt>, sqlx:
             event.stream_version,
             event.event_id.as_str(),
         )
-        .fetch_optional(pool)
+        .fetch_optional(&mut *connection)
         .await?;
         // All of them are there or none is.
         let Some(found) = found else { return Ok(None) };
@@ -237,7 +258,7 @@ async fn find(pool: &PgPool, command: &Command) -> Result<Option<Receipt>, sqlx:
     Ok(Some(Receipt { position: events.last().map_or(0, |last| last.position), events }))
 }
 
-async fn find_claim(pool: &PgPool, command: &Command) -> Result<bool, sqlx::Error> {
+async fn find_claim(connection: &mut PgConnection, command: &Command) -> sqlx::Result<bool> {
     let Some(claim) = &command.prepared.claim else { return Ok(false) };
     let (owner, attempt, state) = match claim {
         ClaimWrite::Start { owner, .. } => (*owner, 1, "in_progress"),
@@ -262,7 +283,7 @@ async fn find_claim(pool: &PgPool, command: &Command) -> Result<bool, sqlx::Erro
         attempt,
         state,
     )
-    .fetch_one(pool)
+    .fetch_one(connection)
     .await
 }
 

@@ -44,6 +44,9 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// How often the position is stored, at most: what a crash repeats.
     pub save_interval: Duration,
+    /// Between two looks at the ledger, unless there was more than a page: what is committed
+    /// meanwhile is read together.
+    pub rest: Duration,
     /// Events read at once.
     pub page_max: u32,
     /// Events published and not yet acknowledged, at most.
@@ -66,6 +69,7 @@ impl Default for Settings {
             acquire_interval: Duration::from_secs(1),
             poll_interval: Duration::from_millis(100),
             save_interval: Duration::from_millis(200),
+            rest: Duration::from_millis(20),
             page_max: 1_000,
             window_max: 2_000,
             window_bytes_max: 16 * 1024 * 1024,

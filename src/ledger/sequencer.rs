@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     append::{AppendError, Receipt},
     commit,
+    connections::Connections,
     idempotency::ClaimKey,
     prepare::Prepared,
 };
@@ -165,7 +166,7 @@ fn keys(prepared: &Prepared) -> impl Iterator<Item = Key> {
 
 /// The one task of an instance that sends batches.
 pub(super) struct Sequencer {
-    pool: PgPool,
+    connections: Arc<Connections>,
     settings: Arc<Settings>,
     head: watch::Sender<i64>,
     queue: mpsc::Receiver<Command>,
@@ -180,7 +181,7 @@ impl Sequencer {
         let settings = Arc::new(settings);
         let (commands, queue) = mpsc::channel(settings.queue_max);
         let sequencer = Self {
-            pool,
+            connections: Arc::new(Connections::new(pool)),
             settings: Arc::clone(&settings),
             head,
             queue,
@@ -228,12 +229,12 @@ impl Sequencer {
             }
             metrics::histogram!("bff_backoffice_ledger_batch_commands")
                 .record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
-            let pool = self.pool.clone();
+            let connections = Arc::clone(&self.connections);
             let settings = Arc::clone(&self.settings);
             let head = self.head.clone();
             let task = self
                 .in_flight
-                .spawn(async move { commit::run(&pool, &settings, &head, batch).await });
+                .spawn(async move { commit::run(&connections, &settings, &head, batch).await });
             self.busy.insert(task.id(), keys);
         }
     }

@@ -65,11 +65,17 @@ pub(super) async fn run(
     shutdown: &CancellationToken,
 ) -> Result<(), ProjectorError> {
     let step_max = lane.settings.lease * STEP_LEASES_MAX;
+    let page_max = usize::try_from(lane.settings.page_max).unwrap_or(usize::MAX);
     while !shutdown.is_cancelled() {
         wake.mark_unchanged();
         let step = timeout(step_max, lane.advance()).await;
         let pause = match step.map_err(|_| ProjectorError::Timeout)?? {
-            Advance::Folded(_) => continue,
+            Advance::Folded(rows) => {
+                if rows < page_max {
+                    tokio::time::sleep(lane.settings.rest).await;
+                }
+                continue;
+            }
             Advance::Idle => lane.settings.poll,
             Advance::Standby => lane.settings.lease / 5,
         };

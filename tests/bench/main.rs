@@ -22,6 +22,7 @@ mod support {
     pub mod broker;
     pub mod database;
     pub mod desktop;
+    pub mod durations;
     pub mod locks;
     pub mod platform;
     pub mod port;
@@ -41,8 +42,8 @@ use self::report::Report;
 struct Arguments {
     #[arg(value_enum, default_value = "all")]
     suite: Suite,
-    /// How long each figure of open loop is measured.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=600))]
+    /// How long each figure of open loop is measured; its proofs are signed before and grow old.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=40))]
     seconds: u32,
     /// Of the rates of open loop; less only to try the benchmark itself.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]

@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, fmt, fs, io, path::Path, time::Duration};
 
 use serde::Serialize;
 
+use crate::support::durations::milliseconds;
+pub use crate::support::durations::quantile;
+
 /// One figure.
 #[derive(Debug, Serialize)]
 pub struct Figure {
@@ -93,22 +96,4 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-/// The `fraction` quantile of what was measured; 0.5 is the median.
-pub fn quantile(measured: &mut [Duration], fraction: f64) -> Duration {
-    measured.sort_unstable();
-    let last = measured.len() - 1;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_precision_loss,
-        clippy::cast_sign_loss,
-        reason = "an index into a few hundred samples"
-    )]
-    let index = (last as f64 * fraction).round() as usize;
-    measured[index]
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
 }

@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 
 use events::Ledger;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -35,8 +35,10 @@ pub(super) struct Turn<'a> {
     window: Window,
     /// Up to here the ledger has been read.
     read_to: i64,
-    /// The last page was full: read on at once.
+    /// There may be events behind `read_to`.
     has_more: bool,
+    /// Not before then is it looked.
+    read_at: Instant,
     lanes: HashMap<Key, Lane>,
     changes: Changes,
     in_flight: HashMap<Key, usize>,
@@ -77,6 +79,7 @@ impl<'a> Turn<'a> {
             window: Window::after(position),
             read_to: position,
             has_more: true,
+            read_at: Instant::now(),
             lanes,
             changes: Changes::default(),
             in_flight: HashMap::new(),
@@ -131,7 +134,7 @@ impl<'a> Turn<'a> {
                     self.has_more = true;
                 }
                 Ok(()) = head.changed() => self.has_more = true,
-                () = std::future::ready(()), if self.has_more && self.has_room() => {
+                () = sleep_until(self.read_at), if self.has_more && self.has_room() => {
                     timeout(lease, self.fill()).await.map_err(|_| RelayError::Timeout)??;
                 }
             }
@@ -154,6 +157,9 @@ impl<'a> Turn<'a> {
         let page_max = self.relay.settings.page_max;
         let page = pending::page(&self.relay.pool, self.read_to, page_max).await?;
         self.has_more = page.len() == page_max as usize;
+        if !self.has_more {
+            self.read_at = Instant::now() + self.relay.settings.rest;
+        }
         if self.held.is_over() {
             return Err(RelayError::Fenced);
         }

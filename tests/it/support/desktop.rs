@@ -50,6 +50,15 @@ impl Desktop {
     /// Signs an operator of the tenant in, on a new device, with `options` beside the tenant.
     pub async fn sign_in(world: &World, tenant_id: &str, options: Value) -> Self {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self::sign_in_over(http, (world, tenant_id), options).await
+    }
+
+    /// The same over connections that others use, too.
+    pub async fn sign_in_over(
+        http: reqwest::Client,
+        (world, tenant_id): (&World, &str),
+        options: Value,
+    ) -> Self {
         let key = DeviceKey::generate();
         let mut wish = json!({ "tenantId": tenant_id, "deviceJwk": key.public_jwk() });
         wish.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());

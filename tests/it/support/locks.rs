@@ -23,7 +23,11 @@ pub struct Door {
 impl Door {
     /// The `number`-th lock of a property, with a reservation there.
     pub async fn of(world: &World, property_id: &str, number: usize) -> Self {
-        let known = look(world, "/sim/world").await;
+        Self::among(&look(world, "/sim/world").await, property_id, number)
+    }
+
+    /// The same in a world that was looked at before.
+    pub fn among(known: &Value, property_id: &str, number: usize) -> Self {
         let here = |name: &str| -> Vec<Value> {
             let items = known[name].as_array().unwrap().iter();
             items.filter(|item| item["propertyId"] == property_id).cloned().collect()

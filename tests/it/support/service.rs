@@ -42,11 +42,16 @@ pub struct Service {
 
 impl World {
     pub async fn start() -> Self {
+        Self::with_tenants(platform::Settings::default().tenants).await
+    }
+
+    pub async fn with_tenants(tenants: usize) -> Self {
         let project = format!("it-{}", Ulid::generate().to_string().to_lowercase());
         let settings = platform::Settings {
             listen: ([127, 0, 0, 1], 0).into(),
             pubsub_endpoint: Some(format!("http://{}", emulator())),
             project: project.clone(),
+            tenants,
             ..platform::Settings::default()
         };
         let cache_tier = RedisServer::start().await;

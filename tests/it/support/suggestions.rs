@@ -13,18 +13,31 @@ use super::{
 
 /// The orchestrator proposes something for the desktop's first property. Answers its id.
 pub async fn propose(world: &World, desktop: &Desktop, details: Value) -> String {
-    let mut payload = json!({ "propertyId": desktop.property(), "category": "rate_change" });
+    propose_at(world, (desktop.text("tenantId"), desktop.property()), details).await
+}
+
+/// Proposes something at a property of a tenant; answers its id.
+pub async fn propose_at(
+    world: &World,
+    (tenant_id, property_id): (&str, &str),
+    details: Value,
+) -> String {
+    let mut payload = json!({ "propertyId": property_id, "category": "rate_change" });
     payload.as_object_mut().unwrap().extend(details.as_object().unwrap().clone());
-    let event = happen(world, desktop, "suggestion.proposed.v1", payload).await;
+    let event = happen_at(world, tenant_id, "suggestion.proposed.v1", payload).await;
     event["payload"]["suggestionId"].as_str().unwrap().to_owned()
 }
 
 /// Something happens to a suggestion at the orchestrator.
 pub async fn happen(world: &World, desktop: &Desktop, what: &str, payload: Value) -> Value {
+    happen_at(world, desktop.text("tenantId"), what, payload).await
+}
+
+async fn happen_at(world: &World, tenant_id: &str, what: &str, payload: Value) -> Value {
     let event = json!({
         "producer": "ai_orchestrator",
         "subject": format!("melmastoon.ai_orchestrator.{what}"),
-        "tenantId": desktop.text("tenantId"),
+        "tenantId": tenant_id,
         "payload": payload,
     });
     simulate(world, "/sim/events", &event).await
