@@ -1,6 +1,7 @@
 //! Many signed-in desktops at one instance.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, RwLock},
     time::Duration,
 };
@@ -44,6 +45,35 @@ pub struct Answered {
     pub body: Vec<u8>,
 }
 
+/// Looks into the cache tier, by part.
+#[derive(Clone, Debug, Default)]
+pub struct Cache(pub BTreeMap<String, Looks>);
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Looks {
+    pub all: f64,
+    /// Those that found nothing that could be shown.
+    pub missed: f64,
+}
+
+impl Cache {
+    /// What was looked for after `before`.
+    pub fn since(mut self, before: &Self) -> Self {
+        for (part, looks) in &mut self.0 {
+            if let Some(before) = before.0.get(part) {
+                looks.all -= before.all;
+                looks.missed -= before.missed;
+            }
+        }
+        self
+    }
+
+    pub fn found_percent(&self) -> f64 {
+        let sum = |of: fn(&Looks) -> f64| self.0.values().map(of).sum::<f64>();
+        (1.0 - sum(|it| it.missed) / sum(|it| it.all).max(1.0)) * 100.0
+    }
+}
+
 impl Fleet {
     /// Signs that many operators in, on a device each, and opens their sessions.
     pub async fn sign_in(count: u32) -> Self {
@@ -84,7 +114,7 @@ impl Fleet {
 
     /// One desktop of every property that has any.
     pub fn one_a_place(&self) -> Vec<&Arc<Member>> {
-        let mut places = std::collections::BTreeMap::new();
+        let mut places = BTreeMap::new();
         for member in &self.desktops {
             let place = (member.text("tenantId"), member.property());
             places.entry(place).or_insert(member);
@@ -92,21 +122,21 @@ impl Fleet {
         places.into_values().collect()
     }
 
-    /// Of all looks for a part of a screen in the cache tier, those that found one: how many, of how
-    /// many.
-    pub async fn cache_hits(&self) -> (f64, f64) {
+    /// How the cache tier served the parts of screens so far.
+    pub async fn cache(&self) -> Cache {
         let metrics = self.service.metrics().await;
-        let mut found = (0.0, 0.0);
-        for line in
-            metrics.lines().filter(|it| it.starts_with("bff_backoffice_snapshot_reads_total"))
-        {
+        let mut cache = Cache::default();
+        let reads = "bff_backoffice_snapshot_reads_total";
+        for line in metrics.lines().filter(|line| line.starts_with(reads)) {
             let count: f64 = line.rsplit_once(' ').unwrap().1.parse().unwrap();
-            found.1 += count;
-            if !line.contains("found=\"miss\"") {
-                found.0 += count;
+            let part = line.split("part=\"").nth(1).unwrap().split('"').next().unwrap();
+            let looks = cache.0.entry(part.to_owned()).or_default();
+            looks.all += count;
+            if line.contains("found=\"miss\"") {
+                looks.missed += count;
             }
         }
-        found
+        cache
     }
 }
 

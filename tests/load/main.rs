@@ -32,7 +32,11 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use clap::Parser;
 
 use self::{
-    fleet::Fleet, operation::Operations, scenario::Scenario, summary::Summary, usage::Usage,
+    fleet::Fleet,
+    operation::{Operations, Pace},
+    scenario::Scenario,
+    summary::Summary,
+    usage::Usage,
     witness::Witnesses,
 };
 
@@ -58,24 +62,24 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let Arguments { scenario, seconds, desktops, percent, bench: _ } = Arguments::parse();
-    let length = Duration::from_secs(seconds.into());
+    let pace = Pace { length: Duration::from_secs(seconds.into()), percent };
     let fleet = Arc::new(Fleet::sign_in(desktops).await);
     let witnesses = Witnesses::open(&fleet).await;
-    let operations = Arc::new(Operations::prepare(&fleet, scenario, length).await);
+    let operations = Arc::new(Operations::prepare(&fleet, scenario, pace).await);
     say(&format!("{scenario} at {percent} % for {seconds} s"));
-    let usage = Usage::begin(&fleet.service);
+    let (usage, cache_before) = (Usage::begin(&fleet.service), fleet.cache().await);
     let breaking = async {
         if scenario.breaks_streams() {
-            witnesses.break_after(length / 3).await;
+            witnesses.break_after(pace.length / 3).await;
         }
     };
     let (samples, raised, ()) = tokio::join!(
-        operations.run(&fleet, scenario, (length, percent)),
-        witness::raise(&fleet, length),
+        operations.run(&fleet, scenario, pace),
+        witness::raise(&fleet, pace.length),
         breaking,
     );
     let used = usage.end(samples.len());
-    let cache = fleet.cache_hits().await;
+    let cache = fleet.cache().await.since(&cache_before);
     let heard = witnesses.close(&fleet, &raised).await;
     let doubled = operations.doubled(&fleet, &samples).await;
     let summary = Summary { scenario, samples, heard, cache, doubled, used };

@@ -20,12 +20,26 @@ use crate::{
     fleet::{Answered, Fleet, Member, PATIENCE},
     say,
     scenario::{Kind, Scenario},
-    support::{desktop::key, locks::Door, platform::look, suggestions},
+    support::{desktop::key, locks::Door, platform::look, suggestions, wait},
 };
 
 /// Mutations of which one is pressed twice, where some are.
 const TWICE_EVERY: usize = 10;
 const HOUSEKEEPING: &str = "housekeeping-service";
+
+/// How long, and how hard.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub length: Duration,
+    /// Of the scenario's rates.
+    pub percent: u32,
+}
+
+impl Pace {
+    fn rate(self, scenario: Scenario, kind: Kind) -> f64 {
+        scenario.rate(kind) * f64::from(self.percent) / 100.0
+    }
+}
 
 /// One operation and how it went.
 #[derive(Debug)]
@@ -61,7 +75,7 @@ struct Wish {
 }
 
 impl Operations {
-    pub async fn prepare(fleet: &Fleet, scenario: Scenario, length: Duration) -> Self {
+    pub async fn prepare(fleet: &Fleet, scenario: Scenario, pace: Pace) -> Self {
         say("screens and inboxes are looked at once");
         for member in fleet.one_a_place() {
             for path in ["/alerts".to_owned(), "/ai/suggestions".to_owned(), dashboard(member)] {
@@ -79,14 +93,18 @@ impl Operations {
             let property = fleet.member(number).property();
             doors.push((number, Door::among(&known, &property, number)));
         }
-        let needed = scenario.rate(Kind::Decision) * length.as_secs_f64() * 20.0;
+        let needed = pace.rate(scenario, Kind::Decision) * pace.length.as_secs_f64();
         let mut proposed = Vec::new();
-        for number in 0..=whole(needed) {
-            let member = fleet.member(number);
-            let details = json!({ "title": "Raise the rate" });
-            let place = (member.text("tenantId"), member.property());
-            let id = suggestions::propose_at(&fleet.world, (&place.0, &place.1), details).await;
-            proposed.push((number, id));
+        // Elsewhere not every suggestion is shown.
+        let tenants = known["tenants"].as_array().unwrap().iter();
+        let standard: Vec<&Value> = tenants
+            .filter(|it| it["complianceProfile"] == "standard")
+            .map(|it| &it["id"])
+            .collect();
+        let deciding = (0..fleet.desktops.len())
+            .filter(|number| standard.contains(&&json!(fleet.member(*number).text("tenantId"))));
+        for number in deciding.cycle().take(whole(needed) + 1) {
+            proposed.push((number, propose(fleet, fleet.member(number)).await));
         }
         let effects_before = effects(fleet).await;
         Self {
@@ -104,18 +122,18 @@ impl Operations {
         self: &Arc<Self>,
         fleet: &Arc<Fleet>,
         scenario: Scenario,
-        (length, percent): (Duration, u32),
+        pace: Pace,
     ) -> Vec<Sample> {
         let start = Instant::now();
         let mut kinds = JoinSet::new();
         for kind in Kind::ALL {
-            let rate = scenario.rate(kind) * f64::from(percent) / 100.0;
+            let rate = pace.rate(scenario, kind);
             let (this, fleet) = (Arc::clone(self), Arc::clone(fleet));
             kinds.spawn(async move {
                 let mut running = JoinSet::new();
                 for number in 0.. {
                     let due = start + Duration::from_secs_f64((f64::from(number) + 0.5) / rate);
-                    if start + length <= due {
+                    if start + pace.length <= due {
                         break;
                     }
                     sleep_until(due).await;
@@ -249,6 +267,21 @@ async fn ask(fleet: &Fleet, member: &Member, wish: &Wish) -> Result<Answered, St
         }
     };
     member.send(make).await
+}
+
+/// Has something suggested and waits until it can be decided on.
+async fn propose(fleet: &Fleet, member: &Member) -> String {
+    let place = (member.text("tenantId"), member.property());
+    let details = json!({ "title": "Raise the rate" });
+    let id = suggestions::propose_at(&fleet.world, (&place.0, &place.1), details).await;
+    let path = "/ai/suggestions?limit=100";
+    wait::until("the suggestion is listed", async || {
+        let make = || member.signed(&fleet.service, &Method::GET, path);
+        let list = member.send(make).await.unwrap().json();
+        list["items"].as_array().is_some_and(|items| items.iter().any(|item| item["id"] == id))
+    })
+    .await;
+    id
 }
 
 fn dashboard(member: &Member) -> String {

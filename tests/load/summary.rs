@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use crate::{
+    fleet::{Cache, Looks},
     operation::Sample,
     scenario::{Kind, Scenario},
     support::durations::{milliseconds, quantile},
@@ -23,8 +24,7 @@ pub struct Summary {
     pub scenario: Scenario,
     pub samples: Vec<Sample>,
     pub heard: Heard,
-    /// Looks into the cache that found something, and all of them.
-    pub cache: (f64, f64),
+    pub cache: Cache,
     /// Signs that one key had two effects or two answers.
     pub doubled: usize,
     pub used: Used,
@@ -56,11 +56,16 @@ impl Summary {
         let tail = format!(
             "cache: {:.1} % found; alerts at streams: {missed} missed, {repeated} twice; openings \
              refused: {refused}; keys with two effects or answers: {}\n{}",
-            self.cache_percent(),
+            self.cache.found_percent(),
             self.doubled,
             self.used,
         );
         table.push_str(&tail);
+        let missed = self.cache.0.iter().filter(|(_, looks)| 0.0 < looks.missed);
+        for (part, Looks { all, missed }) in missed {
+            write!(table, "\nasked for in spite of the cache: {part}, {missed} of {all}")
+                .expect("a string takes all");
+        }
         for failure in self.samples.iter().filter_map(|it| it.failure.as_ref()).take(FAILURES_SHOWN)
         {
             write!(table, "\nfailed: {failure}").expect("a string takes all");
@@ -85,7 +90,7 @@ impl Summary {
         };
         require(quantile(&mut all, 0.95) < self.scenario.p95_max(), "all p95");
         require(errors < ERRORS_PERCENT_MAX, "errors");
-        require(CACHE_HITS_PERCENT_MIN < self.cache_percent(), "cache hits");
+        require(CACHE_HITS_PERCENT_MIN < self.cache.found_percent(), "cache hits");
         require(self.heard.missed == 0 && self.heard.repeated == 0, "live streams");
         require(self.doubled == 0, "idempotency");
         let [p50, p95, p99] = quantiles(&mut all);
@@ -131,10 +136,6 @@ impl Summary {
     fn errors_percent(&self) -> f64 {
         let failed = self.samples.iter().filter(|sample| sample.failure.is_some()).count();
         failed as f64 * 100.0 / self.samples.len().max(1) as f64
-    }
-
-    fn cache_percent(&self) -> f64 {
-        self.cache.0 * 100.0 / self.cache.1.max(1.0)
     }
 }
 
