@@ -13,6 +13,7 @@ pub mod idempotency;
 pub mod keep_sessions;
 pub mod keyed_work;
 pub mod lock_action;
+pub mod mapped_sessions;
 pub mod open_lock_actions;
 pub mod open_session;
 pub mod preferences;

@@ -14,7 +14,7 @@ use backoffice::{
     telemetry::{self, LogFormat},
 };
 use clap::{Parser, Subcommand, ValueEnum};
-use projections::{AlertInbox, SuggestionInbox};
+use projections::{AlertInbox, DeviceSyncStatus, SessionMap, SuggestionInbox};
 
 /// The back-office BFF: a ledger of what operators do, views of what upstream services say, one
 /// live stream a desktop.
@@ -75,6 +75,10 @@ enum View {
     AlertInbox,
     /// The suggestions for a property
     SuggestionInbox,
+    /// What devices last reported, as far as it was recorded; what is newer stays
+    DeviceSyncStatus,
+    /// Which operator has which session on which device
+    SessionMap,
     /// What the dashboard's widgets show: composed anew where somebody looks at it
     DashboardSnapshots,
     /// What the boards' sections show: composed anew where somebody looks at it
@@ -137,6 +141,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             match view {
                 View::AlertInbox => maintenance::rebuild::<AlertInbox>(&foundation).await,
                 View::SuggestionInbox => maintenance::rebuild::<SuggestionInbox>(&foundation).await,
+                View::DeviceSyncStatus => {
+                    maintenance::rebuild_table::<DeviceSyncStatus>(&foundation).await
+                }
+                View::SessionMap => maintenance::rebuild_table::<SessionMap>(&foundation).await,
                 View::DashboardSnapshots => {
                     screens::outdate(&foundation.stores, Screens::Dashboard).await
                 }

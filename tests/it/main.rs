@@ -59,6 +59,7 @@ mod secrets;
 mod sessions;
 mod suggestions;
 mod support;
+mod table_views;
 mod tenant_isolation;
 mod upstream_calls;
 mod version_floor;
