@@ -24,6 +24,7 @@ pub mod record_view;
 pub mod refresh_session;
 pub mod replay_offline;
 pub mod report;
+pub mod retention;
 mod sampling;
 mod session_record;
 pub mod shortcuts;

@@ -103,6 +103,8 @@ enum Job {
     Partitions,
     /// Forget the answers of idempotency keys that no client may use any more
     PurgeIdempotency,
+    /// Forget what is kept beside the ledger and is over: hints, mirrors, the inbox, sessions
+    Retention,
     /// End the idempotency keys that nobody came back for, and archive all that ended
     Archive,
     /// Find out what became of actions that have no outcome
@@ -162,6 +164,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Role::Job { name: Job::PurgeIdempotency } => {
             maintenance::purge_idempotency(&Foundation::from_environment()?).await
+        }
+        Role::Job { name: Job::Retention } => {
+            maintenance::forget(&Foundation::from_environment()?).await
         }
         Role::Job { name: Job::Archive } => run_job(jobs::Job::Archive).await,
         Role::Job { name: Job::Completer } => run_job(jobs::Job::Completer).await,

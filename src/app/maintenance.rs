@@ -180,6 +180,16 @@ pub async fn purge_idempotency(foundation: &Foundation) -> anyhow::Result<()> {
     output::line(jobs::purge_idempotency(&pools).await?)
 }
 
+/// Forgets what is kept beside the ledger and is over.
+///
+/// # Errors
+/// When Postgres fails; batches deleted before stay deleted.
+pub async fn forget(foundation: &Foundation) -> anyhow::Result<()> {
+    let pools = connect::postgres(&foundation.stores).await?;
+    let clock: SharedClock = Arc::new(SystemClock);
+    output::line(jobs::forget(&pools, &clock).await?)
+}
+
 /// Runs a job that works with the ledger.
 ///
 /// # Errors

@@ -35,6 +35,7 @@ mod idempotency_keys;
 mod idempotency_purge;
 mod idempotency_races;
 mod inbox;
+mod inbox_retention;
 mod jobs;
 mod ledger_append;
 mod ledger_audit;
