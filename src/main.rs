@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use anyhow::Context;
 use backoffice::{
     app::{
-        self, jobs, maintenance,
+        self, dead_letters, jobs, maintenance,
         screens::{self, Screens},
     },
     config::{self, Config, Foundation, Upstreams},
-    database, desktop, dev, output, secrets,
+    database, desktop, dev,
+    inbox::dead_letter::LetterId,
+    output, secrets,
     telemetry::{self, LogFormat},
 };
 use clap::{Parser, Subcommand, ValueEnum};
@@ -55,6 +57,9 @@ enum Role {
     /// Repair what could not be published; settings as for `serve`
     #[command(subcommand)]
     Relay(RelayRole),
+    /// Look after messages of other services that could not be read; settings as for `serve`
+    #[command(subcommand)]
+    Inbox(InboxRole),
     /// Look after the ledger; settings as for `serve`
     #[command(subcommand)]
     Ledger(LedgerRole),
@@ -89,6 +94,22 @@ enum View {
 enum RelayRole {
     /// Let parked keys be tried again at once, and publish dead letters
     Redrive,
+}
+
+#[derive(Subcommand)]
+enum InboxRole {
+    /// List them: which, how old, of which subject, and why; never what they hold
+    DeadLetters,
+    /// Read them again, after a fix, and take in what can be read now
+    #[command(arg_required_else_help = true)]
+    Replay {
+        /// Those that are not read yet, all of them
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+        /// As the list names them: `<tenant>/<topic>/<message id>`
+        #[arg(value_name = "ID", required_unless_present = "all")]
+        ids: Vec<LetterId>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -155,6 +176,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Role::Relay(RelayRole::Redrive) => {
             maintenance::redrive(&Foundation::from_environment()?).await
+        }
+        Role::Inbox(InboxRole::DeadLetters) => {
+            dead_letters::list(&Foundation::from_environment()?).await
+        }
+        Role::Inbox(InboxRole::Replay { all, ids }) => {
+            let ids = (!all).then_some(ids.as_slice());
+            dead_letters::replay(&Foundation::from_environment()?, ids).await
         }
         Role::Ledger(LedgerRole::Verify) => {
             maintenance::verify_ledger(&Foundation::from_environment()?).await

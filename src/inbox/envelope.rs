@@ -13,6 +13,7 @@ use shape::Shape;
 /// A message larger than this is nothing we asked for: the platform's events stay below 256 KiB.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 const EVENT_ID_CHARS_MAX: usize = 200;
+const SUBJECT_BYTES_MAX: usize = 120;
 
 /// An event of another service, in our terms.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +53,19 @@ pub enum Unreadable {
     NulCharacter,
     #[error("the payload lacks what the subject promises")]
     Payload(#[source] serde_json::Error),
+}
+
+impl Unreadable {
+    /// With its cause: what the JSON reader says of place and type, which never quotes a text of
+    /// the message.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::NotJson(source) | Self::Payload(source) => {
+                format!("{self}: {:?} error at line {}", source.classify(), source.line())
+            }
+            _ => self.to_string(),
+        }
+    }
 }
 
 /// Reads a message of `topic`; `None` for a subject that nothing here is made from.
@@ -143,6 +157,15 @@ pub(super) fn heard(
     let property_id = shape.payload(&message)?.get("propertyId")?.as_str()?.parse().ok()?;
     let tenant_id = tenant_of(shape, attributes, &message).ok()?;
     Some(Heard { tenant_id, property_id, subject: subject.to_owned() })
+}
+
+/// The subject a message claims, readable or not; `None` for what does not look like one.
+pub(super) fn claimed_subject(topic: &str, data: &[u8]) -> Option<String> {
+    let message: Value = serde_json::from_slice(data).ok()?;
+    let subject = Shape::of(producer_of(topic)?)?.subject(&message)?;
+    let is_word = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || "._".contains(it);
+    let is_one = subject.len() <= SUBJECT_BYTES_MAX && subject.chars().all(is_word);
+    is_one.then(|| subject.to_owned())
 }
 
 /// The tenant a message claims, readable or not: whose dead letter it is.

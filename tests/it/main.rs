@@ -20,6 +20,7 @@ mod access_world;
 mod architecture;
 mod asvs;
 mod conformance;
+mod dead_letters;
 mod desk;
 mod dpop;
 mod end_to_end;
