@@ -125,23 +125,23 @@ pub(super) fn read(
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Heard {
     pub tenant_id: TenantId,
-    pub property_id: PropertyId,
+    /// `None`: it may be any of the tenant's.
+    pub property_id: Option<PropertyId>,
     /// As in [`Incoming::subject`].
     pub subject: String,
 }
 
 impl Heard {
-    /// `None` for an event that names no property.
-    pub(super) fn of(incoming: &Incoming) -> Option<Self> {
-        Some(Self {
+    pub(super) fn of(incoming: &Incoming) -> Self {
+        Self {
             tenant_id: incoming.tenant_id.clone(),
-            property_id: incoming.property_id.clone()?,
+            property_id: incoming.property_id.clone(),
             subject: incoming.subject.clone(),
-        })
+        }
     }
 }
 
-/// What a message of `topic` says has changed at which property; `None` when it names none.
+/// What a message of `topic` says has changed, and where; `None` when it cannot be told.
 pub(super) fn heard(
     topic: &str,
     attributes: &HashMap<String, String>,
@@ -154,7 +154,10 @@ pub(super) fn heard(
     if subject.split('.').nth(1) != Some(producer) {
         return None;
     }
-    let property_id = shape.payload(&message)?.get("propertyId")?.as_str()?.parse().ok()?;
+    let property_id = match shape.payload(&message).and_then(|it| it.get("propertyId")) {
+        None | Some(Value::Null) => None,
+        Some(named) => Some(named.as_str()?.parse().ok()?),
+    };
     let tenant_id = tenant_of(shape, attributes, &message).ok()?;
     Some(Heard { tenant_id, property_id, subject: subject.to_owned() })
 }

@@ -24,7 +24,7 @@ impl Sorted {
         for delivery in batch {
             match envelope::read(topic, &delivery.attributes, &delivery.data) {
                 Ok(Some(incoming)) => {
-                    sorted.heard.extend(Heard::of(&incoming));
+                    sorted.heard.insert(Heard::of(&incoming));
                     sorted.events.push(incoming);
                 }
                 Ok(None) => {
