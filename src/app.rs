@@ -1,6 +1,7 @@
 //! The composition root: what the parts of one instance are, who starts them, and how they end.
 
 pub mod connect;
+pub mod dead_letters;
 pub mod jobs;
 pub mod maintenance;
 pub mod readiness;

@@ -5,5 +5,6 @@ pub mod dead_letter;
 pub mod envelope;
 pub mod intake;
 pub mod read;
+pub mod retention;
 pub mod revocation;
 pub mod store;

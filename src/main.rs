@@ -6,15 +6,17 @@ use std::process::ExitCode;
 use anyhow::Context;
 use backoffice::{
     app::{
-        self, jobs, maintenance,
+        self, dead_letters, jobs, maintenance,
         screens::{self, Screens},
     },
     config::{self, Config, Foundation, Upstreams},
-    database, desktop, dev, output, secrets,
+    database, desktop, dev,
+    inbox::dead_letter::LetterId,
+    output, secrets,
     telemetry::{self, LogFormat},
 };
 use clap::{Parser, Subcommand, ValueEnum};
-use projections::{AlertInbox, SuggestionInbox};
+use projections::{AlertInbox, DeviceSyncStatus, SessionMap, SuggestionInbox};
 
 /// The back-office BFF: a ledger of what operators do, views of what upstream services say, one
 /// live stream a desktop.
@@ -55,6 +57,9 @@ enum Role {
     /// Repair what could not be published; settings as for `serve`
     #[command(subcommand)]
     Relay(RelayRole),
+    /// Look after messages of other services that could not be read; settings as for `serve`
+    #[command(subcommand)]
+    Inbox(InboxRole),
     /// Look after the ledger; settings as for `serve`
     #[command(subcommand)]
     Ledger(LedgerRole),
@@ -75,6 +80,10 @@ enum View {
     AlertInbox,
     /// The suggestions for a property
     SuggestionInbox,
+    /// What devices last reported, as far as it was recorded; what is newer stays
+    DeviceSyncStatus,
+    /// Which operator has which session on which device
+    SessionMap,
     /// What the dashboard's widgets show: composed anew where somebody looks at it
     DashboardSnapshots,
     /// What the boards' sections show: composed anew where somebody looks at it
@@ -85,6 +94,22 @@ enum View {
 enum RelayRole {
     /// Let parked keys be tried again at once, and publish dead letters
     Redrive,
+}
+
+#[derive(Subcommand)]
+enum InboxRole {
+    /// List them: which, how old, of which subject, and why; never what they hold
+    DeadLetters,
+    /// Read them again, after a fix, and take in what can be read now
+    #[command(arg_required_else_help = true)]
+    Replay {
+        /// Those that are not read yet, all of them
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+        /// As the list names them: `<tenant>/<topic>/<message id>`
+        #[arg(value_name = "ID", required_unless_present = "all")]
+        ids: Vec<LetterId>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -99,6 +124,8 @@ enum Job {
     Partitions,
     /// Forget the answers of idempotency keys that no client may use any more
     PurgeIdempotency,
+    /// Forget what is kept beside the ledger and is over: hints, mirrors, the inbox, sessions
+    Retention,
     /// End the idempotency keys that nobody came back for, and archive all that ended
     Archive,
     /// Find out what became of actions that have no outcome
@@ -137,6 +164,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             match view {
                 View::AlertInbox => maintenance::rebuild::<AlertInbox>(&foundation).await,
                 View::SuggestionInbox => maintenance::rebuild::<SuggestionInbox>(&foundation).await,
+                View::DeviceSyncStatus => {
+                    maintenance::rebuild_table::<DeviceSyncStatus>(&foundation).await
+                }
+                View::SessionMap => maintenance::rebuild_table::<SessionMap>(&foundation).await,
                 View::DashboardSnapshots => {
                     screens::outdate(&foundation.stores, Screens::Dashboard).await
                 }
@@ -146,6 +177,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Role::Relay(RelayRole::Redrive) => {
             maintenance::redrive(&Foundation::from_environment()?).await
         }
+        Role::Inbox(InboxRole::DeadLetters) => {
+            dead_letters::list(&Foundation::from_environment()?).await
+        }
+        Role::Inbox(InboxRole::Replay { all, ids }) => {
+            let ids = (!all).then_some(ids.as_slice());
+            dead_letters::replay(&Foundation::from_environment()?, ids).await
+        }
         Role::Ledger(LedgerRole::Verify) => {
             maintenance::verify_ledger(&Foundation::from_environment()?).await
         }
@@ -154,6 +192,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Role::Job { name: Job::PurgeIdempotency } => {
             maintenance::purge_idempotency(&Foundation::from_environment()?).await
+        }
+        Role::Job { name: Job::Retention } => {
+            maintenance::forget(&Foundation::from_environment()?).await
         }
         Role::Job { name: Job::Archive } => run_job(jobs::Job::Archive).await,
         Role::Job { name: Job::Completer } => run_job(jobs::Job::Completer).await,

@@ -5,6 +5,7 @@ mod decode;
 pub mod lane;
 pub mod rebuild;
 mod source;
+pub mod table;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use ulid::Ulid;
 
 pub use lane::{Advance, Lane};
 pub use rebuild::{BuildError, Builder};
+pub use table::Table;
 
 use crate::{inbox, ledger::pools::Pools, live::Retention, views::Redis, views::ViewError};
 

@@ -131,7 +131,8 @@ impl Projection for AlertInbox {
         match &fact.event {
             FactEvent::Upstream(event) => apply_upstream(&mut alert, event),
             FactEvent::AlertAcknowledgment(event) => apply_own(&mut alert, event),
-            FactEvent::OperatorSession(_)
+            FactEvent::DeviceSync { .. }
+            | FactEvent::OperatorSession(_)
             | FactEvent::SuggestionDecision(_)
             | FactEvent::System(_) => (),
         }
@@ -159,7 +160,8 @@ fn subject(event: &FactEvent) -> Option<(&AlertId, &PropertyId)> {
             | AlertAcknowledgmentEvent::Forwarded { alert_id, property_id, .. }
             | AlertAcknowledgmentEvent::ForwardFailed { alert_id, property_id, .. },
         ) => Some((alert_id, property_id)),
-        FactEvent::OperatorSession(_)
+        FactEvent::DeviceSync { .. }
+        | FactEvent::OperatorSession(_)
         | FactEvent::SuggestionDecision(_)
         | FactEvent::System(_)
         | FactEvent::Upstream(

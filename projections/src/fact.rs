@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use events::{
-    TenantId,
+    OperatorId, TenantId,
     ledger::{
-        alert_acknowledgment::AlertAcknowledgmentEvent, operator_session::OperatorSessionEvent,
-        suggestion_decision::SuggestionDecisionEvent, system::SystemEvent,
+        alert_acknowledgment::AlertAcknowledgmentEvent, device_sync::DeviceSyncEvent,
+        operator_session::OperatorSessionEvent, suggestion_decision::SuggestionDecisionEvent,
+        system::SystemEvent,
     },
     upstream::UpstreamEvent,
 };
@@ -44,6 +45,13 @@ pub struct Fact {
 #[derive(Clone, Debug, PartialEq)]
 pub enum FactEvent {
     AlertAcknowledgment(AlertAcknowledgmentEvent),
+    /// Of a device's stream, with what its envelope says of who used it.
+    DeviceSync {
+        event: DeviceSyncEvent,
+        operator_id: Option<OperatorId>,
+        /// `win32`, `darwin` or `linux`.
+        app_platform: Option<String>,
+    },
     OperatorSession(OperatorSessionEvent),
     SuggestionDecision(SuggestionDecisionEvent),
     System(SystemEvent),

@@ -1,14 +1,20 @@
 //! Pure folds from facts to views, one file per read model. No I/O, no async, no clock, no chance.
 
 pub mod alert_inbox;
+pub mod device_sync_status;
 pub mod fact;
 pub mod live;
+pub mod session_map;
 pub mod suggestion_inbox;
+pub mod table;
 
 pub use alert_inbox::AlertInbox;
+pub use device_sync_status::DeviceSyncStatus;
 pub use fact::{Fact, FactEvent, Log};
 pub use live::{Channel, LiveEvent};
+pub use session_map::SessionMap;
 pub use suggestion_inbox::SuggestionInbox;
+pub use table::TableProjection;
 
 use events::PropertyId;
 use serde::{Serialize, de::DeserializeOwned};

@@ -94,6 +94,7 @@ fn suggestion_event(event: &FactEvent) -> Option<LiveEvent> {
         }) => (property_id, changed("suggestion.decided", suggestion_id, *decided_at)),
         FactEvent::SuggestionDecision(_)
         | FactEvent::AlertAcknowledgment(_)
+        | FactEvent::DeviceSync { .. }
         | FactEvent::OperatorSession(_)
         | FactEvent::System(_)
         | FactEvent::Upstream(_) => return None,
@@ -133,6 +134,7 @@ fn alert_event(event: &FactEvent) -> Option<LiveEvent> {
             ..
         }) => (property_id, changed("alert.acknowledged", alert_id, *acknowledged_at)),
         FactEvent::AlertAcknowledgment(_)
+        | FactEvent::DeviceSync { .. }
         | FactEvent::OperatorSession(_)
         | FactEvent::SuggestionDecision(_)
         | FactEvent::System(_)

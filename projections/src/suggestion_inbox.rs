@@ -196,6 +196,7 @@ impl Projection for SuggestionInbox {
             FactEvent::SuggestionDecision(event) => suggestion.apply_own(event),
             FactEvent::Upstream(_)
             | FactEvent::AlertAcknowledgment(_)
+            | FactEvent::DeviceSync { .. }
             | FactEvent::OperatorSession(_)
             | FactEvent::System(_) => (),
         }
@@ -210,6 +211,7 @@ fn subject(event: &FactEvent) -> Option<(&SuggestionId, &PropertyId)> {
         FactEvent::SuggestionDecision(event) => Some(event.subject()),
         FactEvent::Upstream(_)
         | FactEvent::AlertAcknowledgment(_)
+        | FactEvent::DeviceSync { .. }
         | FactEvent::OperatorSession(_)
         | FactEvent::System(_) => None,
     }

@@ -43,6 +43,8 @@ pub struct Opening {
     pub session_id: SessionId,
     pub operator_id: OperatorId,
     pub device_id: DeviceId,
+    /// iam's session, the token's `sid`.
+    pub iam_session_id: String,
     pub property_ids: Vec<PropertyId>,
     pub roles: Vec<String>,
     pub at: DateTime<Utc>,
@@ -122,6 +124,7 @@ impl OperatorSession {
             session_id: opening.session_id,
             operator_id: opening.operator_id,
             device_id: opening.device_id,
+            iam_session_id: Some(opening.iam_session_id),
             property_ids: opening.property_ids,
             roles: opening.roles,
             opened_at: opening.at,
@@ -267,11 +270,13 @@ mod tests {
     }
 
     fn opened() -> OperatorSessionEvent {
-        let Opening { session_id, operator_id, device_id, property_ids, roles, at } = opening();
+        let Opening { session_id, operator_id, device_id, iam_session_id, property_ids, roles, at } =
+            opening();
         OperatorSessionEvent::Opened {
             session_id,
             operator_id,
             device_id,
+            iam_session_id: Some(iam_session_id),
             property_ids,
             roles,
             opened_at: at,
@@ -283,6 +288,7 @@ mod tests {
             session_id: "bos_01HZX3V7Q8M4N5P6R7S8T9W0XY".parse().unwrap(),
             operator_id: "usr_1".parse().unwrap(),
             device_id: "dev_1".parse().unwrap(),
+            iam_session_id: "ses_1".to_owned(),
             property_ids: vec!["ppt_1".parse().unwrap()],
             roles: vec!["front_desk".to_owned()],
             at: at(1),

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::{
+    clock::SharedClock,
     commands::{
         Resources,
         archive_claims::{self, Archived},
         complete_actions::Completer,
+        retention,
     },
     http,
     ledger::{Pools, idempotency::purge, partitions},
@@ -21,6 +23,8 @@ pub enum Job {
     Partitions,
     /// Forgets the answers of idempotency keys that no client may use any more.
     PurgeIdempotency,
+    /// Forgets what is kept beside the ledger and is over: hints, mirrors, the inbox, sessions.
+    Retention,
     /// Ends the claims that nobody came back for, and archives all that ended.
     Archive,
     /// Finds out what became of actions that have no outcome.
@@ -28,13 +32,14 @@ pub enum Job {
 }
 
 impl Job {
-    pub const ALL: [Self; 4] =
-        [Self::Partitions, Self::PurgeIdempotency, Self::Archive, Self::Completer];
+    pub const ALL: [Self; 5] =
+        [Self::Partitions, Self::PurgeIdempotency, Self::Retention, Self::Archive, Self::Completer];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Partitions => "partitions",
             Self::PurgeIdempotency => "purge-idempotency",
+            Self::Retention => "retention",
             Self::Archive => "archive",
             Self::Completer => "completer",
         }
@@ -52,6 +57,7 @@ impl Job {
         match self {
             Self::Partitions => make_partitions(pools).await,
             Self::PurgeIdempotency => purge_idempotency(pools).await,
+            Self::Retention => forget(pools, &resources.clock).await,
             Self::Archive => {
                 let done = archive_claims::run_once(resources, pools.jobs()).await;
                 let Archived { ended, archived, forgotten } = done.context("archive")?;
@@ -91,4 +97,10 @@ pub async fn make_partitions(pools: &Pools) -> anyhow::Result<String> {
 pub async fn purge_idempotency(pools: &Pools) -> anyhow::Result<String> {
     let purged = purge::purge(pools.jobs()).await.context("purge-idempotency")?;
     Ok(format!("{purged} answered keys forgotten"))
+}
+
+/// # Errors
+/// When Postgres fails; batches deleted before stay deleted.
+pub async fn forget(pools: &Pools, clock: &SharedClock) -> anyhow::Result<String> {
+    Ok(retention::run_once(pools.jobs(), clock).await.context("retention")?.to_string())
 }

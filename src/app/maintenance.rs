@@ -22,7 +22,7 @@ use crate::{
         relay::{self, Relay},
     },
     output,
-    projector::{self, Feed},
+    projector::{self, Feed, Table},
     secrets::Secrets,
 };
 
@@ -40,6 +40,24 @@ pub async fn rebuild<P: Feed>(foundation: &Foundation) -> anyhow::Result<()> {
     let stores = projector::Stores { pools: pools.clone(), cache, session };
     let bar = progress("facts");
     let facts = projector::rebuild::all::<P>(&stores, |done, total| {
+        bar.set_length(total.max(done));
+        bar.set_position(done);
+    })
+    .await?;
+    bar.finish();
+    record_rebuilt(foundation, &secrets, pools, (P::NAME, facts)).await?;
+    output::line(format_args!("{}: {facts} facts folded", P::NAME))
+}
+
+/// Folds every tenant's part of a table anew, with a progress bar, and records that it was done.
+///
+/// # Errors
+/// When Postgres fails; tenants done so far stay, and the command can be repeated.
+pub async fn rebuild_table<P: Table>(foundation: &Foundation) -> anyhow::Result<()> {
+    let secrets = Secrets::read(&foundation.secrets_dir).context("SECRETS_DIR")?;
+    let pools = connect::postgres(&foundation.stores).await?;
+    let bar = progress("facts");
+    let facts = projector::table::rebuild::<P>(pools.project(), |done, total| {
         bar.set_length(total.max(done));
         bar.set_position(done);
     })
@@ -160,6 +178,16 @@ pub async fn partitions(foundation: &Foundation) -> anyhow::Result<()> {
 pub async fn purge_idempotency(foundation: &Foundation) -> anyhow::Result<()> {
     let pools = connect::postgres(&foundation.stores).await?;
     output::line(jobs::purge_idempotency(&pools).await?)
+}
+
+/// Forgets what is kept beside the ledger and is over.
+///
+/// # Errors
+/// When Postgres fails; batches deleted before stay deleted.
+pub async fn forget(foundation: &Foundation) -> anyhow::Result<()> {
+    let pools = connect::postgres(&foundation.stores).await?;
+    let clock: SharedClock = Arc::new(SystemClock);
+    output::line(jobs::forget(&pools, &clock).await?)
 }
 
 /// Runs a job that works with the ledger.

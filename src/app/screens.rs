@@ -76,7 +76,12 @@ pub(super) fn listener(app: &App) -> intake::Listener {
             }
             for ((tenant_id, property_id), parts) in changed {
                 let parts: Vec<Part> = parts.into_iter().collect();
-                app.composer().changed(&tenant_id, &property_id, &parts).await;
+                match property_id {
+                    Some(property_id) => {
+                        app.composer().changed(&tenant_id, &property_id, &parts).await;
+                    }
+                    None => app.composer().changed_anywhere(&tenant_id, &parts).await,
+                }
             }
         }
         .boxed()

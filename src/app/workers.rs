@@ -15,8 +15,8 @@ use crate::{
     access::{Gate, StoreError},
     clock,
     commands::{
-        archive_claims, close_session::Places, force_log_out, forget_desk, keep_sessions,
-        replay_offline, report,
+        archive_claims, close_session::Places, force_log_out, keep_sessions, replay_offline,
+        report, retention,
     },
     config::Config,
     inbox::{
@@ -242,17 +242,17 @@ fn complete(started: &Started, tracker: &TaskTracker, shutdown: &CancellationTok
     });
 }
 
-/// What desktops did offline is recorded, and what they keep with us is forgotten in time.
+/// What desktops did offline is recorded, and what is kept beside the ledger is forgotten in time.
 fn look_after_desks(started: &Started, tracker: &TaskTracker, shutdown: &CancellationToken) {
     let (resources, pools) = (started.app.commands().clone(), started.app.pools().clone());
     supervise("offline-replays", tracker, shutdown, move |shutdown| {
         let (resources, pools) = (resources.clone(), pools.clone());
         async move { replay_offline::run(&resources, pools.jobs(), &shutdown).await }
     });
-    let pools = started.app.pools().clone();
-    supervise("desk-retention", tracker, shutdown, move |shutdown| {
-        let pools = pools.clone();
-        async move { forget_desk::run(pools.jobs(), &shutdown).await }
+    let (pools, clock) = (started.app.pools().clone(), started.app.clock().clone());
+    supervise("retention", tracker, shutdown, move |shutdown| {
+        let (pools, clock) = (pools.clone(), clock.clone());
+        async move { retention::run(pools.jobs(), &clock, &shutdown).await }
     });
 }
 

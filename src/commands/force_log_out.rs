@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::{
     CommandError, Resources,
     close_session::Places,
-    session_record::{Occasion, record},
+    mapped_sessions,
+    session_record::{Occasion, record, record_lost},
 };
 use crate::{
     access::session::Session,
@@ -43,7 +44,7 @@ pub async fn run(
     for session in meant(places, revocation).await? {
         end(resources, places, revocation, &session).await?;
     }
-    Ok(())
+    end_lost(resources, places, revocation).await
 }
 
 /// Lets every instance ask anew for the memberships that may be others now.
@@ -105,10 +106,32 @@ async fn end(
     revocation: &Revocation,
     session: &Session,
 ) -> Result<(), CommandError> {
-    let occasion =
-        Occasion { causation_id: Some(revocation.event_id.clone()), ..Occasion::default() };
-    let command = Command::ForceLogOut { reason: revocation.reason.clone(), at: revocation.at };
-    record(resources, session, &occasion, (command, None)).await?;
+    record(resources, session, &occasion(revocation), (log_out(revocation), None)).await?;
     places.sessions.remove(session).await?;
     Ok(())
+}
+
+/// Those that the session tier has lost end in the ledger all the same. One that is there was
+/// judged by what the tier says of it.
+async fn end_lost(
+    resources: &Resources,
+    places: &Places,
+    revocation: &Revocation,
+) -> Result<(), CommandError> {
+    let mapped = mapped_sessions::ended_by(resources.ledger.pools(), revocation).await;
+    for lost in mapped.map_err(|error| CommandError::Unavailable(error.into()))? {
+        let living = places.sessions.get(&lost.tenant_id, &lost.device_id).await?;
+        if living.is_none_or(|session| session.session_id != lost.session_id) {
+            record_lost(resources, &lost, &occasion(revocation), log_out(revocation)).await?;
+        }
+    }
+    Ok(())
+}
+
+fn occasion(revocation: &Revocation) -> Occasion {
+    Occasion { causation_id: Some(revocation.event_id.clone()), ..Occasion::default() }
+}
+
+fn log_out(revocation: &Revocation) -> Command {
+    Command::ForceLogOut { reason: revocation.reason.clone(), at: revocation.at }
 }

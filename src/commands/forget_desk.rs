@@ -1,34 +1,11 @@
-//! Worker: forgets hints of queues after a week and mirrored preferences after a month.
+//! Forgets hints of queues after a week and mirrored preferences after a month.
 
-use std::time::Duration;
-
-use rand::Rng;
 use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
 
 use super::{device_sync::hint, preferences};
 
-const INTERVAL: Duration = Duration::from_hours(1);
 /// Rows deleted in one transaction.
 const BATCH_MAX: i64 = 1_000;
-
-/// Forgets now and then every hour or so, until `shutdown`.
-///
-/// # Errors
-/// When the database fails; what was deleted before stays deleted.
-pub async fn run(jobs: &PgPool, shutdown: &CancellationToken) -> Result<(), sqlx::Error> {
-    while !shutdown.is_cancelled() {
-        let forgotten = forget(jobs).await?;
-        metrics::counter!("bff_backoffice_desk_forgotten_total").increment(forgotten);
-        // Instances that started together do not stay together.
-        let pause = INTERVAL.mul_f64(rand::rng().random_range(0.9..1.1));
-        tokio::select! {
-            () = shutdown.cancelled() => (),
-            () = tokio::time::sleep(pause) => (),
-        }
-    }
-    Ok(())
-}
 
 /// Deletes what is too old, a batch at a time, and answers how much that was.
 ///

@@ -3,23 +3,22 @@
 //!
 //! A session is idle from the end of its last token on, until it is refreshed; it has expired when
 //! it is gone from the session tier, twelve hours after its last request. Which sessions to look at
-//! and when stands in the session tier beside them; what is lost there is recorded by nobody.
+//! and when stands in the session tier beside them; what is lost there is found in the session map.
 
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use cqrs_es::{AggregateError, CqrsFramework};
-use events::{Metadata, StreamId, ledger::operator_session::ClosingReason};
+use events::ledger::operator_session::ClosingReason;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    CommandError, Resources,
-    session_record::{Occasion, record},
+    CommandError, Resources, mapped_sessions,
+    session_record::{Occasion, record, record_lost},
 };
 use crate::{
     access::session::{Due, SessionStore},
-    aggregates::{OperatorSession, operator_session::Command},
-    ledger::event_store::TenantStore,
+    aggregates::operator_session::Command,
 };
 
 /// How often somebody looks. Any number of instances may.
@@ -28,6 +27,10 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const PAGE_MAX: u32 = 100;
 /// A session is looked for this long after it would have ended.
 const GRACE: TimeDelta = TimeDelta::seconds(1);
+/// How often somebody looks for sessions that the session tier has lost.
+const LOST_INTERVAL: Duration = Duration::from_mins(10);
+/// A session is gone so long after its last request.
+const LIFETIME: TimeDelta = TimeDelta::hours(12);
 
 /// Looks after sessions until `shutdown`.
 ///
@@ -38,7 +41,12 @@ pub async fn run(
     sessions: &SessionStore,
     shutdown: &CancellationToken,
 ) -> Result<(), CommandError> {
+    let mut lost_at: Option<Instant> = None;
     while !shutdown.is_cancelled() {
+        if lost_at.is_none_or(|at| LOST_INTERVAL <= at.elapsed()) {
+            take_up_lost(resources, sessions).await?;
+            lost_at = Some(Instant::now());
+        }
         if step(resources, sessions).await? == 0 {
             tokio::select! {
                 () = shutdown.cancelled() => (),
@@ -69,7 +77,8 @@ async fn look(
     let now = resources.clock.now();
     let session = sessions.get(&due.tenant_id, &due.device_id).await?;
     let Some(session) = session.filter(|session| session.session_id == due.session_id) else {
-        expire(resources, due).await?;
+        let expire = Command::Close { reason: ClosingReason::Expired, at: now };
+        record_lost(resources, due, &Occasion::default(), expire).await?;
         return Ok(sessions.settle(due, None).await?);
     };
     if now < session.token_expires_at {
@@ -82,28 +91,23 @@ async fn look(
     Ok(sessions.settle(due, Some(gone_at)).await?)
 }
 
-/// A session that was ended otherwise says no.
-async fn expire(resources: &Resources, due: &Due) -> Result<(), CommandError> {
-    let metadata = Metadata {
-        device_id: Some(due.device_id.clone()),
-        session_id: Some(due.session_id.clone()),
-        producer_instance: resources.instance.to_string(),
-        sampling_per_mille: 1000,
-        ..Metadata::default()
-    };
-    let store = TenantStore::<OperatorSession>::new(
-        &resources.ledger,
-        &resources.clock,
-        due.tenant_id.clone(),
-        metadata,
-    );
-    let at = resources.clock.now();
-    let command = Command::Close { reason: ClosingReason::Expired, at };
-    let stream = StreamId::session(&due.session_id);
-    let closed = CqrsFramework::new(store, vec![], ()).execute(stream.as_str(), command).await;
-    match closed {
-        // Lost a race: whoever won has ended it.
-        Ok(()) | Err(AggregateError::UserError(_) | AggregateError::AggregateConflict) => Ok(()),
-        Err(error) => Err(CommandError::from_aggregate(error)),
+/// Has those looked at that the ledger takes for open though nothing of them was heard for as long as
+/// a session lives without a request: the session tier has lost them. How many there are.
+///
+/// # Errors
+/// As [`run`].
+pub async fn take_up_lost(
+    resources: &Resources,
+    sessions: &SessionStore,
+) -> Result<usize, CommandError> {
+    let jobs = resources.ledger.pools().jobs();
+    let (now, mut place, mut count) = (resources.clock.now(), None, 0);
+    loop {
+        let page = mapped_sessions::unheard_since(jobs, now - LIFETIME, place.as_ref()).await;
+        let page = page.map_err(|error| CommandError::Unavailable(error.into()))?;
+        let Some(last) = page.last() else { return Ok(count) };
+        place = Some((last.tenant_id.clone(), last.session_id.clone()));
+        sessions.look_after(&page, now).await?;
+        count += page.len();
     }
 }

@@ -92,6 +92,7 @@ fn opening(session: &Session) -> Command {
         session_id: session.session_id.clone(),
         operator_id: session.operator_id.clone(),
         device_id: session.device_id.clone(),
+        iam_session_id: session.sid.clone(),
         property_ids: session.property_ids.clone(),
         roles: session.roles.clone(),
         at: session.opened_at,

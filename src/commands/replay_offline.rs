@@ -1,5 +1,5 @@
 //! Worker: what operators did offline comes in from sync-service's events and is recorded, each
-//! once, dated as it was done; so do the cursors that devices have moved there.
+//! once, dated as it was done.
 //!
 //! The inbox is read in its order, with the cursor in `offline_replay_cursor`. A crash repeats a
 //! page: a replay has a stream of its own, derived from its id, which takes one event.
@@ -8,12 +8,9 @@ use std::time::Duration;
 
 use cqrs_es::{AggregateError, CqrsFramework};
 use events::{
-    Metadata, StreamId, TenantId,
+    Metadata, StreamId,
     ledger::operator_activity::{Activity, Origin},
-    upstream::{
-        UpstreamEvent,
-        sync::{ActivityReplayed, CursorAdvanced},
-    },
+    upstream::{UpstreamEvent, sync::ActivityReplayed},
 };
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -69,7 +66,7 @@ pub async fn read_on(resources: &Resources, jobs: &PgPool) -> anyhow::Result<usi
     let Some(cursor) = cursor else { return Ok(0) };
     let page = read::tail(jobs, cursor, PAGE).await?;
     for event in &page {
-        take(resources, jobs, event).await?;
+        take(resources, event).await?;
     }
     if let Some(last) = page.last() {
         sqlx::query!(
@@ -83,16 +80,13 @@ pub async fn read_on(resources: &Resources, jobs: &PgPool) -> anyhow::Result<usi
     Ok(page.len())
 }
 
-async fn take(resources: &Resources, jobs: &PgPool, event: &InboxEvent) -> anyhow::Result<()> {
+async fn take(resources: &Resources, event: &InboxEvent) -> anyhow::Result<()> {
     if event.producer != "sync" {
         return Ok(());
     }
     match UpstreamEvent::read(&event.subject, event.payload.clone()) {
         Ok(Some(UpstreamEvent::ActivityReplayed(replayed))) => {
             record(resources, event, replayed).await
-        }
-        Ok(Some(UpstreamEvent::CursorAdvanced(advanced))) => {
-            Ok(follow(jobs, &event.tenant_id, &advanced).await?)
         }
         Ok(_) => Ok(()),
         // Intake reads the same way: only an older version's inbox can hold such a row.
@@ -158,28 +152,4 @@ async fn record(
 
 fn count(outcome: &'static str) {
     metrics::counter!("bff_backoffice_offline_replays_total", "outcome" => outcome).increment(1);
-}
-
-/// A device has moved a cursor at sync-service itself. Only what is known already follows.
-async fn follow(
-    jobs: &PgPool,
-    tenant_id: &TenantId,
-    advanced: &CursorAdvanced,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        r#"
-        update device_sync_status
-        set cursors = jsonb_set(cursors, array[$3], to_jsonb($4::text)),
-            cursors_at = $5
-        where tenant_id = $1 and device_id = $2 and cursors_at < $5
-        "#,
-        tenant_id.as_str(),
-        advanced.device_id.as_str(),
-        advanced.stream,
-        advanced.cursor,
-        advanced.at,
-    )
-    .execute(jobs)
-    .await?;
-    Ok(())
 }

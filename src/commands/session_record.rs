@@ -5,7 +5,7 @@ use events::{Metadata, StreamId};
 
 use super::{CommandError, Resources};
 use crate::{
-    access::session::Session,
+    access::session::{Due, Session},
     aggregates::{
         OperatorSession,
         operator_session::{Command, Rejection},
@@ -68,6 +68,38 @@ pub async fn record(
         }
     }
     Err(CommandError::Busy)
+}
+
+/// Decides and records `command` for a session that the session tier does not have any more. Who
+/// loses the race for its stream leaves it to whoever won, who has ended it.
+///
+/// # Errors
+/// See [`CommandError`].
+pub async fn record_lost(
+    resources: &Resources,
+    lost: &Due,
+    occasion: &Occasion,
+    command: Command,
+) -> Result<(), CommandError> {
+    let metadata = Metadata {
+        device_id: Some(lost.device_id.clone()),
+        session_id: Some(lost.session_id.clone()),
+        causation_id: occasion.causation_id.clone(),
+        producer_instance: resources.instance.to_string(),
+        sampling_per_mille: 1000,
+        ..Metadata::default()
+    };
+    let store = TenantStore::<OperatorSession>::new(
+        &resources.ledger,
+        &resources.clock,
+        lost.tenant_id.clone(),
+        metadata,
+    );
+    let stream = StreamId::session(&lost.session_id);
+    match CqrsFramework::new(store, vec![], ()).execute(stream.as_str(), command).await {
+        Ok(()) | Err(AggregateError::UserError(_) | AggregateError::AggregateConflict) => Ok(()),
+        Err(error) => Err(CommandError::from_aggregate(error)),
+    }
 }
 
 fn metadata(resources: &Resources, session: &Session, occasion: &Occasion) -> Metadata {

@@ -61,6 +61,23 @@ impl Composer {
         }
     }
 
+    /// The same for every property of the tenant that something is kept of.
+    pub async fn changed_anywhere(&self, tenant_id: &TenantId, parts: &[Part]) {
+        if parts.is_empty() {
+            return;
+        }
+        match snapshot::properties(&self.0.cache, tenant_id).await {
+            Ok(properties) => {
+                for property_id in properties {
+                    self.changed(tenant_id, &property_id, parts).await;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, "a change of a tenant's screens could not be noted");
+            }
+        }
+    }
+
     /// Somebody looks at these.
     pub(super) fn note_use(&self, subjects: Vec<Subject>) {
         let due = self.0.uses.to_be_noted(subjects);

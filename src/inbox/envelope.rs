@@ -13,6 +13,7 @@ use shape::Shape;
 /// A message larger than this is nothing we asked for: the platform's events stay below 256 KiB.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 const EVENT_ID_CHARS_MAX: usize = 200;
+const SUBJECT_BYTES_MAX: usize = 120;
 
 /// An event of another service, in our terms.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +53,19 @@ pub enum Unreadable {
     NulCharacter,
     #[error("the payload lacks what the subject promises")]
     Payload(#[source] serde_json::Error),
+}
+
+impl Unreadable {
+    /// With its cause: what the JSON reader says of place and type, which never quotes a text of
+    /// the message.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::NotJson(source) | Self::Payload(source) => {
+                format!("{self}: {:?} error at line {}", source.classify(), source.line())
+            }
+            _ => self.to_string(),
+        }
+    }
 }
 
 /// Reads a message of `topic`; `None` for a subject that nothing here is made from.
@@ -111,23 +125,23 @@ pub(super) fn read(
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Heard {
     pub tenant_id: TenantId,
-    pub property_id: PropertyId,
+    /// `None`: it may be any of the tenant's.
+    pub property_id: Option<PropertyId>,
     /// As in [`Incoming::subject`].
     pub subject: String,
 }
 
 impl Heard {
-    /// `None` for an event that names no property.
-    pub(super) fn of(incoming: &Incoming) -> Option<Self> {
-        Some(Self {
+    pub(super) fn of(incoming: &Incoming) -> Self {
+        Self {
             tenant_id: incoming.tenant_id.clone(),
-            property_id: incoming.property_id.clone()?,
+            property_id: incoming.property_id.clone(),
             subject: incoming.subject.clone(),
-        })
+        }
     }
 }
 
-/// What a message of `topic` says has changed at which property; `None` when it names none.
+/// What a message of `topic` says has changed, and where; `None` when it cannot be told.
 pub(super) fn heard(
     topic: &str,
     attributes: &HashMap<String, String>,
@@ -140,9 +154,21 @@ pub(super) fn heard(
     if subject.split('.').nth(1) != Some(producer) {
         return None;
     }
-    let property_id = shape.payload(&message)?.get("propertyId")?.as_str()?.parse().ok()?;
+    let property_id = match shape.payload(&message).and_then(|it| it.get("propertyId")) {
+        None | Some(Value::Null) => None,
+        Some(named) => Some(named.as_str()?.parse().ok()?),
+    };
     let tenant_id = tenant_of(shape, attributes, &message).ok()?;
     Some(Heard { tenant_id, property_id, subject: subject.to_owned() })
+}
+
+/// The subject a message claims, readable or not; `None` for what does not look like one.
+pub(super) fn claimed_subject(topic: &str, data: &[u8]) -> Option<String> {
+    let message: Value = serde_json::from_slice(data).ok()?;
+    let subject = Shape::of(producer_of(topic)?)?.subject(&message)?;
+    let is_word = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || "._".contains(it);
+    let is_one = subject.len() <= SUBJECT_BYTES_MAX && subject.chars().all(is_word);
+    is_one.then(|| subject.to_owned())
 }
 
 /// The tenant a message claims, readable or not: whose dead letter it is.

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use events::{
-    Ledger, TenantId,
+    Ledger, Metadata, TenantId,
     ledger::{
-        alert_acknowledgment::AlertAcknowledgmentEvent, mfa_attestation,
+        alert_acknowledgment::AlertAcknowledgmentEvent, device_sync, mfa_attestation,
         operator_session::OperatorSessionEvent, suggestion_decision::SuggestionDecisionEvent,
         system::SystemEvent,
     },
@@ -22,6 +22,7 @@ pub(super) struct EventRow {
     pub(super) position: i64,
     pub(super) kind: String,
     pub(super) body: Vec<u8>,
+    pub(super) metadata: Vec<u8>,
     pub(super) occurred_at: DateTime<Utc>,
 }
 
@@ -56,6 +57,12 @@ fn ledger_event(row: &EventRow) -> anyhow::Result<Option<FactEvent>> {
             Some(FactEvent::SuggestionDecision(tagged::<SuggestionDecisionEvent>(kind, &data)?))
         }
         Some(Ledger::System) => Some(FactEvent::System(tagged::<SystemEvent>(kind, &data)?)),
+        Some(Ledger::Activity)
+            if device_sync::KIND_PREFIXES.iter().any(|prefix| kind.starts_with(prefix)) =>
+        {
+            let Metadata { operator_id, app_platform, .. } = serde_json::from_slice(&row.metadata)?;
+            Some(FactEvent::DeviceSync { event: tagged(kind, &data)?, operator_id, app_platform })
+        }
         Some(Ledger::Activity | Ledger::LockAudit) | None => None,
     })
 }

@@ -4,7 +4,9 @@ use std::{collections::HashMap, time::Duration};
 
 use events::{PropertyId, TenantId};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use projections::{AlertInbox, Fact, Log, Projection, SuggestionInbox};
+use projections::{
+    AlertInbox, DeviceSyncStatus, Fact, Log, Projection, SessionMap, SuggestionInbox,
+};
 use redis::aio::MultiplexedConnection;
 use tokio::{
     sync::watch,
@@ -15,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     ProjectorError, Settings, Stores,
     cursor::{self, Lease},
-    source,
+    source, table,
 };
 use crate::{
     live::streams,
@@ -150,6 +152,9 @@ impl Lane {
     }
 
     async fn fold(&self, held: &mut Held, facts: &[Fact]) -> Result<(), ProjectorError> {
+        let pool = self.stores.pools.project();
+        table::apply::<DeviceSyncStatus>(pool, facts).await?;
+        table::apply::<SessionMap>(pool, facts).await?;
         let wait: Duration = self.settings.replica_wait;
         let alerts = self.apply::<AlertInbox>(&held.cache, facts).await?;
         let suggestions = self.apply::<SuggestionInbox>(&held.cache, facts).await?;

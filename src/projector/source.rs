@@ -1,4 +1,6 @@
-//! What the projector reads: pages of both logs, of everybody or of one property.
+//! What the projector reads: pages of both logs, of everybody, of one property or of one tenant.
+
+pub(super) mod tenant;
 
 use events::{Ledger, PropertyId, TenantId};
 use projections::{Fact, Log};
@@ -37,7 +39,7 @@ async fn ledger_page(pool: &PgPool, after: i64, limit: u32) -> Result<Page, Proj
     let rows = sqlx::query_as!(
         EventRow,
         r#"
-        select tenant_id, ledger, position, kind, body, occurred_at
+        select tenant_id, ledger, position, kind, body, metadata, occurred_at
         from event
         where shard = $1 and position > $2
         order by position
@@ -117,7 +119,7 @@ impl PropertyFacts {
     ) -> sqlx::Result<(Vec<Fact>, usize)> {
         let rows = sqlx::query!(
             r#"
-            select period, ledger_index, position, kind, body, occurred_at
+            select period, ledger_index, position, kind, body, metadata, occurred_at
             from event
             where tenant_id = $1
               and ledger = $2
@@ -149,6 +151,7 @@ impl PropertyFacts {
                     position: row.position,
                     kind: row.kind,
                     body: row.body,
+                    metadata: row.metadata,
                     occurred_at: row.occurred_at,
                 })
             })

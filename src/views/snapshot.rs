@@ -8,6 +8,7 @@
 //!   snapshot, so that one that was composed without a mark cannot outlive a later one.
 //! - string `{tenant}:used:<propertyId>:<part>`: somebody has read it in the last minute.
 //! - sorted set `g:snapshots`: the keys of the snapshots, so that nobody has to look through all keys.
+//! - sorted set `{tenant}:composed`: the tenant's properties that a snapshot is kept of, by the last one.
 //! - string `{tenant}:composing:<propertyId>:<part>[:<date>]`: the instance that composes it now.
 
 use std::{sync::LazyLock, time::Duration};
@@ -163,7 +164,29 @@ pub async fn keep(cache: &Redis, subject: &Subject, snapshot: &Snapshot) -> Resu
     pipe.cmd("ZADD").arg(SNAPSHOTS).arg(composed_at).arg(&key).ignore();
     let oldest = composed_at - i64::try_from(kept_ms).unwrap_or(i64::MAX);
     pipe.cmd("ZREMRANGEBYSCORE").arg(SNAPSHOTS).arg("-inf").arg(oldest).ignore();
+    let properties = properties_key(&subject.tenant_id);
+    pipe.cmd("ZADD").arg(&properties).arg(composed_at).arg(subject.property_id.as_str()).ignore();
+    pipe.cmd("ZREMRANGEBYSCORE").arg(&properties).arg("-inf").arg(oldest).ignore();
+    pipe.cmd("PEXPIRE").arg(&properties).arg(millis(KEPT_FOR)).ignore();
     pipe.exec_async(&mut cache.shared()).await
+}
+
+/// The properties of a tenant that a snapshot is kept of.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn properties(
+    cache: &Redis,
+    tenant_id: &TenantId,
+) -> Result<Vec<PropertyId>, RedisError> {
+    let mut command = redis::cmd("ZRANGE");
+    command.arg(properties_key(tenant_id)).arg(0).arg(-1);
+    let ids: Vec<String> = command.query_async(&mut cache.shared()).await?;
+    Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+}
+
+fn properties_key(tenant_id: &TenantId) -> TenantKey {
+    TenantKey::new(tenant_id, "composed")
 }
 
 /// What is kept of these parts, of every tenant.

@@ -488,6 +488,20 @@ async fn an_operator_of_the_service_rebuilds_the_views_and_verifies_the_ledger()
     let acknowledged =
         |alert: &Value| alert["id"] == alert_id.as_str() && alert["state"] == "acknowledged";
     desktop.alert(&service, "after the rebuild", acknowledged).await;
+    let path = format!("/devices/{}/heartbeat", desktop.text("deviceId"));
+    let state = json!({ "appVersion": "1.4.2", "networkMode": "good", "pendingActions": 2 });
+    let beat = desktop.post(&service, &path, &key(), &state).await;
+    assert_eq!(beat.status, StatusCode::OK, "{}", beat.body);
+    let devices = desktop.get(&service, "/devices").await.body;
+    for view in ["device-sync-status", "session-map"] {
+        let (rebuilt, said) = world.run(&["rebuild", view]);
+        assert!(rebuilt && said.contains("facts folded"), "{said}");
+    }
+    assert_eq!(
+        desktop.get(&service, "/devices").await.body,
+        devices,
+        "nothing that is newer is lost"
+    );
 
     let (verified, said) = world.run(&["ledger", "verify"]);
     assert!(verified, "{said}");

@@ -8,7 +8,7 @@ use backoffice::{
     clock::{Clock, SystemClock},
     database::Role,
     inbox::{
-        dead_letter,
+        dead_letter::{self, Replayed},
         intake::{Intake, IntakeError, Settings, Taken},
         read,
         revocation::{self, Feed, Revocation, RevokedSubject},
@@ -148,11 +148,27 @@ async fn dead_letters_are_taken_in_once_they_can_be_read() {
     dead_letter::insert(&mut db, &letter("2", b"garbage".to_vec()), now()).await.unwrap();
 
     let pools = database.pools();
-    let replayed = dead_letter::replay(pools.intake(), now()).await.unwrap();
-    let again = dead_letter::replay(pools.intake(), now()).await.unwrap();
+    let listed = dead_letter::list(pools.intake(), None).await.unwrap();
+    let subjects: Vec<Option<&str>> = listed.iter().map(|it| it.subject.as_deref()).collect();
+    assert_eq!(subjects, [Some("melmastoon.notification.alert.resolved.v1"), None]);
+    let replay = async || {
+        let mut told = Vec::new();
+        dead_letter::replay_all(pools.intake(), now(), |id, replayed| {
+            told.push((id.message_id.clone(), replayed.clone()));
+        })
+        .await
+        .unwrap();
+        told
+    };
+    let garbage = Replayed::Unreadable("not JSON: Syntax error at line 1".to_owned());
+    let unreadable = ("2".to_owned(), garbage.clone());
 
-    assert_eq!((replayed.read, replayed.still_unreadable), (1, 1));
-    assert_eq!((again.read, again.still_unreadable), (0, 1));
+    assert_eq!(replay().await, [("1".to_owned(), Replayed::Read), unreadable.clone()]);
+    assert_eq!(replay().await, [unreadable]);
+    let [readable, other] = [&listed[0].id, &listed[1].id];
+    assert_eq!(dead_letter::replay(pools.intake(), readable, now()).await.unwrap(), None);
+    assert_eq!(dead_letter::replay(pools.intake(), other, now()).await.unwrap(), Some(garbage));
+    assert_eq!(readable.to_string().parse(), Ok(readable.clone()));
     assert_eq!(read::tail(pools.project(), 0, 100).await.unwrap()[0].event_id, "e1");
 }
 

@@ -104,7 +104,7 @@ async fn run(service: &Service, job: &str, authorization: Option<&str>) -> (Stat
 async fn the_scheduler_runs_jobs_and_the_command_line_runs_the_same() {
     let (world, service, google) = start().await;
     let bearer = format!("Bearer {}", google.good());
-    for job in ["partitions", "purge-idempotency", "completer"] {
+    for job in ["partitions", "purge-idempotency", "retention", "completer"] {
         let (status, body) = run(&service, job, Some(&bearer)).await;
         assert_eq!(status, StatusCode::OK, "{job}: {body}");
         assert_eq!(body["job"], job);

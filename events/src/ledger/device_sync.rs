@@ -8,6 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::{Ledger, LedgerEvent, domain_event};
 use crate::DeviceId;
 
+/// How the kinds of this aggregate begin; others share its ledger.
+pub const KIND_PREFIXES: [&str; 3] = [
+    "melmastoon.bff.backoffice.device.",
+    "melmastoon.bff.backoffice.sync.",
+    "melmastoon.bff.backoffice.offline_queue.",
+];
+
 /// What happened to one device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", content = "data")]

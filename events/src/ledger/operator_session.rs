@@ -17,6 +17,9 @@ pub enum OperatorSessionEvent {
         session_id: SessionId,
         operator_id: OperatorId,
         device_id: DeviceId,
+        /// iam's session, the token's `sid`; absent in events from before it was recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        iam_session_id: Option<String>,
         property_ids: Vec<PropertyId>,
         roles: Vec<String>,
         opened_at: DateTime<Utc>,
@@ -63,6 +66,18 @@ pub enum ClosingReason {
     Replaced,
     /// Nothing was asked in it for twelve hours.
     Expired,
+}
+
+impl OperatorSessionEvent {
+    pub fn session_id(&self) -> &SessionId {
+        match self {
+            Self::Opened { session_id, .. }
+            | Self::Refreshed { session_id, .. }
+            | Self::Idled { session_id, .. }
+            | Self::Closed { session_id, .. }
+            | Self::ForceLoggedOut { session_id, .. } => session_id,
+        }
+    }
 }
 
 impl LedgerEvent for OperatorSessionEvent {

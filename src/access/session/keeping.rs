@@ -47,6 +47,7 @@ pub(super) struct Scripts {
     remove: Arc<Script>,
     of_tenant: Arc<Script>,
     take_due: Arc<Script>,
+    look_after: Arc<Script>,
 }
 
 impl Default for Scripts {
@@ -57,6 +58,7 @@ impl Default for Scripts {
             remove: script(include_str!("remove.lua")),
             of_tenant: script(include_str!("of_tenant.lua")),
             take_due: script(include_str!("take_due.lua")),
+            look_after: script(include_str!("look_after.lua")),
         }
     }
 }
@@ -163,6 +165,20 @@ impl SessionStore {
             .arg(limit);
         let entries: Vec<String> = self.tier.run(&call).await?;
         Ok(entries.iter().filter_map(|entry| Due::read(entry)).collect())
+    }
+
+    /// Has sessions looked after from `at` on that nobody looks after.
+    ///
+    /// # Errors
+    /// The session tier did not answer in time; some may be in the list.
+    pub async fn look_after(&self, lost: &[Due], at: DateTime<Utc>) -> Result<(), StoreError> {
+        let mut call = self.scripts.look_after.prepare_invoke();
+        call.key(DUE).arg(at.timestamp_millis());
+        for due in lost {
+            call.arg(due.entry());
+        }
+        let _added: i64 = self.tier.run(&call).await?;
+        Ok(())
     }
 
     /// Says when a session is to be looked after next; `None` for never again.

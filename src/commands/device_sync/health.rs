@@ -38,6 +38,7 @@ pub async fn of_property(
             min(last_sync_at) as oldest_sync_at
         from device_sync_status
         where tenant_id = $1 and $2 = any (property_ids) and $3 <= heartbeat_at
+          and (revoked_at is null or revoked_at < heartbeat_at)
         "#,
         tenant_id.as_str(),
         property_id.as_str(),

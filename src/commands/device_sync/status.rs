@@ -1,4 +1,5 @@
-//! Table `device_sync_status`: the last state of each device.
+//! Table `device_sync_status`: the last state of each device, as its requests write it; what the
+//! logs tell of it is joined by the projector.
 
 use std::collections::BTreeMap;
 
@@ -86,7 +87,7 @@ pub async fn keep(db: &mut PgConnection, actor: &Actor, report: &Report) -> sqlx
     Ok(())
 }
 
-/// One device; `None` when it has never reported.
+/// One device; `None` when it has never reported, or not since iam revoked it.
 ///
 /// # Errors
 /// When the database fails.
@@ -103,6 +104,7 @@ pub async fn of_device(
             clock_skew_ms, heartbeat_at
         from device_sync_status
         where tenant_id = $1 and device_id = $2
+          and (revoked_at is null or revoked_at < heartbeat_at)
         "#,
         tenant_id.as_str(),
         device_id.as_str(),
@@ -114,6 +116,7 @@ pub async fn of_device(
 }
 
 /// The devices that the operator was the last one to use, newest report first; at most `limit`.
+/// Without those that iam has revoked since.
 ///
 /// # Errors
 /// When the database fails.
@@ -130,6 +133,7 @@ pub async fn of_operator(
             clock_skew_ms, heartbeat_at
         from device_sync_status
         where tenant_id = $1 and operator_id = $2
+          and (revoked_at is null or revoked_at < heartbeat_at)
         order by heartbeat_at desc nulls last, device_id
         limit $3
         "#,

@@ -28,7 +28,7 @@ pub struct Done {
     summary = "Runs a job; for the scheduler's account only",
     tag = "internal",
     params(("name" = String, Path,
-        description = "`partitions`, `purge-idempotency`, `archive` or `completer`")),
+        description = "`partitions`, `purge-idempotency`, `retention`, `archive` or `completer`")),
     responses(
         (status = 200, body = Done, description = "The job has run"),
         (status = 404, response = crate::http::openapi::Problem),

@@ -24,7 +24,7 @@ impl Sorted {
         for delivery in batch {
             match envelope::read(topic, &delivery.attributes, &delivery.data) {
                 Ok(Some(incoming)) => {
-                    sorted.heard.extend(Heard::of(&incoming));
+                    sorted.heard.insert(Heard::of(&incoming));
                     sorted.events.push(incoming);
                 }
                 Ok(None) => {
@@ -33,7 +33,7 @@ impl Sorted {
                     sorted.ignored += 1;
                 }
                 Err(unreadable) => {
-                    let reason = reason_of(&unreadable);
+                    let reason = unreadable.reason();
                     tracing::warn!(
                         topic,
                         message_id = delivery.message_id,
@@ -45,17 +45,6 @@ impl Sorted {
             }
         }
         sorted
-    }
-}
-
-/// The reason with its cause: what the JSON reader says of place and type, which never quotes a
-/// text of the message.
-fn reason_of(unreadable: &envelope::Unreadable) -> String {
-    match unreadable {
-        envelope::Unreadable::NotJson(source) | envelope::Unreadable::Payload(source) => {
-            format!("{unreadable}: {:?} error at line {}", source.classify(), source.line())
-        }
-        _ => unreadable.to_string(),
     }
 }
 

@@ -202,8 +202,8 @@ async fn id_27_what_sync_service_turned_away_unread_is_done_later_by_the_same_ke
 /// Waits until what sync-service has said of a cursor is taken in.
 async fn followed(world: &World) {
     let mut connection = world.database.superuser().await;
-    let query = "select count(*) from inbox_event, offline_replay_cursor as read \
-                 where subject = 'melmastoon.sync.cursor.advanced.v1' \
+    let query = "select count(*) from inbox_event, projector_cursor as read \
+                 where subject = 'melmastoon.sync.cursor.advanced.v1' and read.log = 'inbox' \
                  and inbox_event.position <= read.position";
     wait::until("the event of the cursor is followed", async || {
         sqlx::query_scalar::<_, i64>(query).fetch_one(&mut connection).await.unwrap() == 1

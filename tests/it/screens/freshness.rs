@@ -140,6 +140,29 @@ async fn an_event_of_another_property_or_of_nothing_shown_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_names_no_property_changes_every_one_that_is_looked_at() {
+    let mut desk = Desk::start().await;
+    desk.whole_board("housekeeping").await;
+    let mut stranger = Desktop::sign_in(&desk.world, &tenant(&desk.world, 1), json!({})).await;
+    let foreign = format!("/housekeeping?propertyId={}", stranger.property());
+    assert_eq!(stranger.get(&desk.service, &foreign).await.status, StatusCode::OK);
+    let tenant_id = desk.desktop.text("tenantId").to_owned();
+    let (mine, other) = (desk.desktop.property().to_owned(), stranger.property().to_owned());
+    let unseen = desk.desktop.grant["propertyIds"][1].as_str().unwrap().to_owned();
+
+    let subject = "melmastoon.housekeeping.task.completed.v1";
+    happened(&desk.world, &tenant_id, subject, json!({})).await;
+
+    let marks = async |property: &str| {
+        let keys = desk.world.cache_tier.keys().await;
+        keys.iter().filter(|key| key.contains(&format!(":changed:{property}:"))).count()
+    };
+    wait::until("what is looked at has changed", async || 0 < marks(&mine).await).await;
+    assert_eq!(marks(&unseen).await, 0, "nobody has looked at it");
+    assert_eq!(marks(&other).await, 0, "another tenant's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_share_of_the_views_is_recorded_with_what_was_missing() {
     let world = World::start().await;
     let flags = json!({ "versionFloor": {}, "flags": {},

@@ -5,11 +5,17 @@ use std::{sync::Arc, time::Duration};
 use backoffice::{
     access::session::Session,
     clock::{Clock, SharedClock},
-    commands::{Resources, idempotency::turn::Turns, keep_sessions, open_session},
+    commands::{
+        Resources, close_session::Places, force_log_out, idempotency::turn::Turns, keep_sessions,
+        open_session,
+    },
+    inbox::revocation::{Revocation, RevokedSubject},
+    projector::table,
     secrets::Secrets,
     upstream::{self, Upstream, id_token},
 };
 use chrono::TimeDelta;
+use projections::SessionMap;
 use serde_json::json;
 
 use crate::{
@@ -59,6 +65,12 @@ impl House {
 
     async fn step(&self) -> usize {
         keep_sessions::step(&self.resources, self.world.gate.sessions()).await.unwrap()
+    }
+
+    /// What the projector does.
+    async fn map_sessions(&self) {
+        let pools = self.database.pools();
+        table::rebuild::<SessionMap>(pools.project(), |_, _| ()).await.unwrap();
     }
 
     async fn ledger(&self) -> Vec<(String, Option<String>)> {
@@ -165,4 +177,73 @@ async fn what_stands_beside_a_session_ends_after_it() {
     assert!(own <= Duration::from_hours(12), "{own:?}");
     assert!(own < left("by-sid:ses_1").await);
     assert!(own < left("devices").await);
+}
+
+#[tokio::test]
+async fn a_session_that_the_tier_has_lost_ends_in_the_ledger_all_the_same() {
+    let house = House::start().await;
+    house.open("ses_1").await;
+    house.map_sessions().await;
+    let sessions = house.world.gate.sessions();
+    let look = async || keep_sessions::take_up_lost(&house.resources, sessions).await.unwrap();
+    house.redis.command(&["FLUSHALL"]).await;
+    assert_eq!((look().await, house.step().await), (0, 0), "it may come back yet");
+
+    house.world.clock.advance(TimeDelta::hours(12) + TimeDelta::seconds(2));
+    assert_eq!((look().await, house.step().await), (1, 1));
+
+    let opened = ("opened.v1".to_owned(), None);
+    let expired = ("closed.v1".to_owned(), Some("expired".to_owned()));
+    assert_eq!(house.ledger().await, [opened, expired]);
+    house.map_sessions().await;
+    assert_eq!(look().await, 0);
+}
+
+#[tokio::test]
+async fn one_that_lives_on_without_a_word_in_the_ledger_is_left_alone() {
+    let house = House::start().await;
+    let session = house.open("ses_1").await;
+    house.map_sessions().await;
+    let (clock, sessions) = (&house.world.clock, house.world.gate.sessions());
+    clock.advance(TimeDelta::hours(13));
+    let token = house.world.token();
+    let caller = known(house.world.enter(&token, &house.world.proof(&token)).await);
+    sessions.renew(&session.renewed(&caller)).await.unwrap();
+    house.redis.command(&["DEL", "g:session:due"]).await;
+
+    let lost = keep_sessions::take_up_lost(&house.resources, sessions).await.unwrap();
+
+    assert_eq!((lost, house.step().await), (1, 1));
+    assert_eq!(house.ledger().await.len(), 1, "it is looked after again, that is all");
+}
+
+#[tokio::test]
+async fn a_revocation_ends_what_the_tier_has_lost_and_nothing_that_was_let_in_after_it() {
+    let house = House::start().await;
+    let first = house.open("ses_1").await;
+    house.redis.command(&["FLUSHALL"]).await;
+    house.world.clock.advance(TimeDelta::seconds(60));
+    let second = house.open("ses_2").await;
+    house.map_sessions().await;
+    let places = Places {
+        sessions: house.world.gate.sessions().clone(),
+        session_tier: house.redis.connect().await,
+    };
+    let revocation = Revocation {
+        tenant_id: first.tenant_id.clone(),
+        subject: RevokedSubject::Operator(first.operator_id.clone()),
+        reason: "user_locked".to_owned(),
+        at: first.opened_at + TimeDelta::seconds(1),
+        event_id: "e1".to_owned(),
+    };
+
+    for _ in 0..2 {
+        force_log_out::run(&house.resources, &places, &revocation).await.unwrap();
+    }
+
+    let opened = || ("opened.v1".to_owned(), None);
+    let ended = ("force_logged_out.v1".to_owned(), Some("user_locked".to_owned()));
+    assert_eq!(house.ledger().await, [opened(), opened(), ended]);
+    let living = places.sessions.get(&second.tenant_id, &second.device_id).await.unwrap();
+    assert_eq!(living, Some(second));
 }

@@ -386,7 +386,9 @@ async fn search_stores(world: &World, tenants: &[String], sides: &[Arc<Side>]) {
              where tenant_id = $1 \
              union all select operator_id || device_id || coalesce(encode(body, 'escape'), '') \
              from idempotency where tenant_id = $1 \
-             union all select payload::text from inbox_event where tenant_id = $1",
+             union all select payload::text from inbox_event where tenant_id = $1 \
+             union all select session_map::text from session_map where tenant_id = $1 \
+             union all select device_sync_status::text from device_sync_status where tenant_id = $1",
         )
         .bind(tenant)
         .fetch_all(&mut superuser)

@@ -60,7 +60,9 @@ async fn ti_31_no_key_is_touched_without_its_tenant_before_it() {
         .await;
     }
     drop(service);
-    let _ = world.run(&["rebuild", "alert-inbox"]);
+    for view in ["alert-inbox", "device-sync-status", "session-map"] {
+        let _ = world.run(&["rebuild", view]);
+    }
 
     let mut keys = BTreeSet::new();
     for (server, lines) in [&world.session_tier, &world.cache_tier].into_iter().zip(&seen) {
