@@ -75,11 +75,9 @@ export class Outbox {
     this.#lastNumber = this.#wishes.at(-1)?.number ?? 0;
   }
 
-  /** Goes on with what an earlier run has left on the shelf. */
+  /** With what an earlier run has left on the shelf; it is sent from the first `wake` on. */
   static async open(settings: OutboxSettings): Promise<Outbox> {
-    const outbox = new Outbox(settings, await settings.shelf.all());
-    outbox.wake();
-    return outbox;
+    return new Outbox(settings, await settings.shelf.all());
   }
 
   get wishes(): readonly Kept[] {

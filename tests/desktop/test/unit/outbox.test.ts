@@ -43,14 +43,16 @@ class Desk {
   readonly replies: Error[] = [];
   network: "up" | "down" = "up";
 
-  open(shelf: OutboxSettings["shelf"] = this.shelf): Promise<Outbox> {
-    return Outbox.open({
+  async open(shelf: OutboxSettings["shelf"] = this.shelf): Promise<Outbox> {
+    const outbox = await Outbox.open({
       shelf,
       clock: this.clock,
       send: (wish) => this.#answer(wish),
       changed: (wishes) => void (this.counts = wishes.map(({ number }) => number)),
       settled: (outcome) => void this.settled.push(outcome),
     });
+    outbox.wake();
+    return outbox;
   }
 
   async #answer({ operation, key, number }: Kept): Promise<unknown> {
