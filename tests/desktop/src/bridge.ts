@@ -139,6 +139,8 @@ class Bridge {
   }
 
   start(): void {
+    // An earlier run has told of what it left.
+    this.#isHinted = 0 < (this.#outbox?.wishes.length ?? 0);
     this.#outbox?.wake();
     void this.#live.run().then((end) => this.#liveEnded(end));
   }

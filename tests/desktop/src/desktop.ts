@@ -109,7 +109,12 @@ export class Desktop {
       return await call();
     } catch (error) {
       if (!(error instanceof ProblemError) || error.code !== TOKEN_EXPIRED) throw error;
-      if (this.#tokens.accessToken === accessToken) await this.refresh();
+      if (this.#tokens.accessToken === accessToken) {
+        await this.refresh().catch((refusal: unknown) => {
+          // Without new tokens the session is over, whatever was wrong with the refresh.
+          throw refusal instanceof ProblemError && !refusal.retriable ? error : refusal;
+        });
+      }
       return call();
     }
   }

@@ -2,8 +2,8 @@
 import { answerOf, type Desktop } from "./desktop.js";
 import type { LiveSource } from "./live.js";
 
-/** The service answers a poll within 10 s. */
-const POLL_MAX_MS = 20_000;
+/** How long an answer may take beside the time that the poll waits. */
+const ANSWER_MAX_MS = 10_000;
 
 export function liveSourceOf(desktop: Desktop): LiveSource {
   async function open(after: string | undefined, signal: AbortSignal) {
@@ -16,10 +16,10 @@ export function liveSourceOf(desktop: Desktop): LiveSource {
     return data ?? undefined;
   }
 
-  async function poll(after: string | undefined, signal: AbortSignal) {
-    const deadline = AbortSignal.timeout(POLL_MAX_MS);
+  async function poll(after: string | undefined, waitMs: number, signal: AbortSignal) {
+    const deadline = AbortSignal.timeout(waitMs + ANSWER_MAX_MS);
     const call = desktop.api.GET("/live/poll", {
-      params: { query: after === undefined ? {} : { after } },
+      params: { query: { waitMs, ...(after !== undefined && { after }) } },
       signal: AbortSignal.any([signal, deadline]),
     });
     return (await answerOf(call)).body;
@@ -27,7 +27,7 @@ export function liveSourceOf(desktop: Desktop): LiveSource {
 
   return {
     open: (after, signal) => desktop.signedIn(() => open(after, signal)),
-    poll: (after, signal) => desktop.signedIn(() => poll(after, signal)),
+    poll: (after, waitMs, signal) => desktop.signedIn(() => poll(after, waitMs, signal)),
     refresh: () => desktop.refresh(),
     learnNonce: (nonce) => desktop.learnNonce(nonce),
   };

@@ -34,7 +34,8 @@ export interface LiveSource {
     after: string | undefined,
     signal: AbortSignal,
   ): Promise<ReadableStream<Uint8Array> | undefined>;
-  poll(after: string | undefined, signal: AbortSignal): Promise<LivePoll>;
+  /** What happened after a cursor, as soon as there is something. */
+  poll(after: string | undefined, waitMs: number, signal: AbortSignal): Promise<LivePoll>;
   /** Gets a new token. */
   refresh(): Promise<unknown>;
   /** For the next proof. */
@@ -54,6 +55,8 @@ const STREAM_FAILURES_MAX = 3;
 /** For how long to poll before a stream is tried again; doubled each time that it fails. */
 const POLLING_MIN_MS = 60_000;
 const POLLING_MAX_MS = 600_000;
+/** How long a poll waits for something to happen. */
+const WAIT_MS = 10_000;
 /** Until the service says how long. */
 const RETRY_MS = 3_000;
 
@@ -144,7 +147,8 @@ export class Live {
   async #pollForAWhile(): Promise<Next> {
     this.#pollingUntil ??= this.clock.now() + this.#pollingMs;
     while (this.clock.now() < this.#pollingUntil) {
-      const polled = await this.#poll();
+      // The first one only looks whether polls come through.
+      const polled = await this.#poll(this.#isInterrupted ? 0 : WAIT_MS);
       this.#goesOn("polling");
       for (const event of polled.events) {
         const next = await this.#hear(event);
@@ -160,9 +164,9 @@ export class Live {
     return undefined;
   }
 
-  async #poll(): Promise<LivePoll> {
+  async #poll(waitMs: number): Promise<LivePoll> {
     try {
-      return await this.source.poll(this.#cursor, this.#stop.signal);
+      return await this.source.poll(this.#cursor, waitMs, this.#stop.signal);
     } catch (error) {
       // Where polls do not come through either, nothing is wrong with streams.
       this.#streamFailures = STREAM_FAILURES_MAX - 1;
@@ -190,8 +194,7 @@ export class Live {
         this.listener.refetch("everything");
         return undefined;
       case "reauth":
-        await this.source.refresh();
-        return "at-once";
+        return this.#refresh();
       case "reconnect":
         return "later";
       case "force-logout":
@@ -201,6 +204,16 @@ export class Live {
       default:
         // A kind of later versions of the service.
         return undefined;
+    }
+  }
+
+  async #refresh(): Promise<Next> {
+    try {
+      await this.source.refresh();
+      return "at-once";
+    } catch (error) {
+      if (!(error instanceof ProblemError) || error.retriable) throw error;
+      return { kind: "force-logout", reason: error.code };
     }
   }
 
@@ -223,6 +236,8 @@ export class Live {
     this.#isInterrupted = true;
     if (error instanceof ProblemError && !error.retriable) return this.#refused(error);
     this.#failures += 1;
+    const isFallingBack = STREAM_FAILURES_MAX <= this.#streamFailures;
+    if (isFallingBack && !(error instanceof ProblemError)) return undefined;
     const atLeastMs = error instanceof ProblemError ? (error.retryAfter ?? 0) * 1_000 : 0;
     const ms = backoffMs(this.#failures, this.clock.chance(), atLeastMs);
     this.#pause = new AbortController();

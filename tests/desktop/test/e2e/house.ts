@@ -9,7 +9,7 @@ import { PageServer } from "./page-server.js";
 import { Seat } from "./seat.js";
 
 /** Others may be using the machine. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 40_000;
 
 export class House {
   readonly #seats: Seat[] = [];

@@ -41,14 +41,14 @@ export class Seat {
     return this.sees("live", new RegExp(`^${state}$`));
   }
 
-  /** What shows one thing. */
-  row(part: string, id: string): Locator {
-    return this.page.locator(`#${part} [data-id="${id}"]`);
+  /** What shows one thing; a board may do so in two sections. */
+  row(part: string, id: string, text = ""): Locator {
+    return this.page.locator(`#${part} [data-id="${id}"]`).filter({ hasText: text }).first();
   }
 
   /** Waits until what shows a thing says so. */
   async rowSays(part: string, id: string, text: string): Promise<void> {
-    await this.row(part, id).filter({ hasText: text }).waitFor();
+    await this.row(part, id, text).waitFor();
   }
 
   async press(name: string): Promise<void> {

@@ -43,6 +43,11 @@ export interface SignInWish {
   ttlSeconds?: number;
 }
 
+export interface Call {
+  path: string;
+  body: { deviceId?: string } | null;
+}
+
 export interface Effect {
   path: string;
   tenantId: string;
@@ -85,6 +90,14 @@ export async function revoke(
   which: { tenantId: string } & ({ sessionId: string } | { deviceId: string }),
 ): Promise<void> {
   await ask("POST", "/sim/revoke", { ...which, reason: "security" });
+}
+
+/** What an upstream was asked by a device at a path that ends so. */
+export async function calls(service: string, path: string, deviceId: string): Promise<Call[]> {
+  const kept = await ask<{ calls: Call[] }>("GET", `/sim/upstreams/${service}/calls`);
+  return kept.calls.filter((call) => {
+    return call.path.endsWith(path) && call.body?.deviceId === deviceId;
+  });
 }
 
 /** What an upstream has done for requests whose path ends so. */

@@ -113,3 +113,14 @@ export const DIFFERENCES = [
   ...nothing<Same<LiveEvent, Schemas["LiveEvent"]> extends true ? never : "live events">(),
   ...nothing<Same<Problem, Schemas["Problem"]> extends true ? never : "problems">(),
 ];
+
+interface Wrong {
+  checkIn(action: { id: string }): Promise<Outcome<components["schemas"]["Changed"]>>;
+  issueKey(
+    ...action: Parameters<Actions["issueKey"]>
+  ): Promise<Outcome<components["schemas"]["Changed"]>>;
+}
+
+// That there is something to be seen at all.
+// @ts-expect-error: a request lacks its body, an answer is another one's
+nothing<Differing<Wrong, "outcome">>();

@@ -44,6 +44,8 @@ export class FakeService implements LiveSource, LiveListener {
   /** The cursors with which it was asked. */
   readonly opened: (string | undefined)[] = [];
   readonly polled: (string | undefined)[] = [];
+  /** How long its polls were to wait. */
+  readonly waits: number[] = [];
   readonly heard: string[] = [];
   readonly refetched: string[] = [];
   readonly states: string[] = [];
@@ -62,8 +64,9 @@ export class FakeService implements LiveSource, LiveListener {
     return stream.bytes;
   }
 
-  poll(after: string | undefined, signal: AbortSignal): Promise<LivePoll> {
+  poll(after: string | undefined, waitMs: number, signal: AbortSignal): Promise<LivePoll> {
     this.polled.push(after);
+    this.waits.push(waitMs);
     return new Promise((answer, fail) => {
       this.#waiting = { answer, fail };
       signal.addEventListener("abort", () => fail(signal.reason as Error), { once: true });

@@ -122,6 +122,16 @@ test("before its token ends it gets another one and comes back at once", async (
   assert.deepEqual(service.nonces, ["n1"]);
 });
 
+test("an operator who gets no other token has been signed out", async (t) => {
+  const code = "MELMASTOON.IAM.INVALID_GRANT";
+  t.mock.method(service, "refresh", () => Promise.reject(refusal(400, code)));
+  await start();
+  service.stream.hello();
+  service.stream.say("session", { kind: "reauth" });
+
+  assert.deepEqual(await end, { kind: "force-logout", reason: code });
+});
+
 test("a cursor that is too old is replaced, and everything is fetched again", async () => {
   await start();
   service.stream.hello();
@@ -196,6 +206,7 @@ test("three streams in vain are enough to poll, from the same cursor on", async 
   await settled();
   assert.deepEqual(service.heard, ["a1", "a2"]);
   assert.deepEqual(service.polled, ["a1", "c2"]);
+  assert.deepEqual(service.waits, [0, 10_000]);
   assert.equal(service.states.at(-1), "polling");
   assert.deepEqual(service.refetched, ["screens"]);
 });

@@ -9,28 +9,10 @@ import { type Kept, Outbox, type OutboxSettings, type Outcome } from "../../src/
 import { FileShelf } from "../../src/shelf-file.js";
 import { FakeClock, settled } from "./fake-clock.js";
 import { refusal } from "./fake-service.js";
+import { FakeShelf } from "./fake-shelf.js";
 
 const DAY_MS = 86_400_000;
 const SOON = { retriable: true };
-
-/** A shelf that needs no time. */
-class FakeShelf {
-  readonly kept = new Map<number, Kept>();
-  isBroken = false;
-
-  async all(): Promise<Kept[]> {
-    return [...this.kept.values()].map((wish) => ({ ...wish }));
-  }
-
-  async put(wish: Kept): Promise<void> {
-    if (this.isBroken) throw new Error("the disk is full");
-    this.kept.set(wish.number, { ...wish });
-  }
-
-  async remove(number: number): Promise<void> {
-    this.kept.delete(number);
-  }
-}
 
 /** A service that says what a test has it say, and what was sent to it. */
 class Desk {
