@@ -4,12 +4,10 @@ import { type Browser, chromium } from "playwright-core";
 import { found, standardTenant } from "../support/operator.js";
 import { type SignInWish, type Tenant, world } from "../support/simulator.js";
 import { stack } from "../support/stack.js";
+import { PATIENCE_MS } from "../support/wait.js";
 import { Network } from "./network.js";
 import { PageServer } from "./page-server.js";
 import { Seat } from "./seat.js";
-
-/** Others may be using the machine. */
-const PATIENCE_MS = 40_000;
 
 export class House {
   readonly #seats: Seat[] = [];

@@ -10,6 +10,7 @@ import type { Seat } from "./seat.js";
 
 const LOCKS = "lock-integration-service";
 const RESERVATIONS = "reservation-service";
+const WIDGETS_MIN = 10;
 /** Until a page that was told to sign out has done so (SLO of force-logout). */
 const FORCE_LOGOUT_MAX_MS = 5_000;
 
@@ -39,25 +40,37 @@ test("refresh: before its token ends, the desk has another one and nobody notice
 
 test("dashboard: every widget of the property is shown", async () => {
   const seat = await house.takeSeat();
+  const widgets = seat.page.locator("#dashboard li");
 
-  await seat.rowSays("dashboard", "arrivals", "ok");
+  await seat.rowSays("dashboard", "arrivals", "Arrivals:");
+
+  // On a busy machine an upstream may be late; then the operator looks once more.
   await until("every widget is there", async () => {
-    const widgets = await seat.page.locator("#dashboard li").allTextContents();
-    return (10 < widgets.length && widgets.every((widget) => widget.includes(": ok"))) || undefined;
+    const shown = await widgets.allTextContents();
+    if (shown.length < WIDGETS_MIN || shown.some((widget) => widget.includes(": …")))
+      return undefined;
+    if (shown.every((widget) => widget.includes(": ok"))) return shown;
+    await seat.open();
+    return undefined;
   });
 });
 
 test("workbench: the boards list what the upstream services have", async () => {
   const seat = await house.takeSeat();
   const propertyId = await seat.propertyId();
-  const task = found((await world()).tasks.find((it) => it.propertyId === propertyId));
+  const isHere = (it: Item) => it.propertyId === propertyId;
+  const { tasks, workOrders } = await world();
+  const boards = [
+    ["Housekeeping", found(tasks.find(isHere))],
+    ["Maintenance", found(workOrders.find(isHere))],
+  ] as const;
 
-  await seat.press("Housekeeping");
-  await seat.rowSays("board", task.id, task.state);
-
-  await seat.press("Maintenance");
-  const order = (await world()).workOrders.find((it) => it.propertyId === propertyId);
-  await seat.rowSays("board", found(order).id, found(order).state);
+  for (const [board, { id, state }] of boards) {
+    await until(`${board} shows what is to be done`, async () => {
+      await seat.press(board);
+      return (await seat.row("board", id, state).count()) || undefined;
+    });
+  }
 });
 
 test("mutations: a guest is checked in once, though the network fails and the desk restarts", async () => {
