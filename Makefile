@@ -5,7 +5,7 @@
 .PHONY: help run test conformance coverage mutants bench fuzz fuzz-api fmt lint schemas sqlx clients pacts e2e supply-chain clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: ## start stores, simulated platform and service, until ctrl-C
 	@ops/dev/run.sh

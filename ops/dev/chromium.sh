@@ -2,8 +2,9 @@
 # The browser in which the reference desktop runs; sets CHROMIUM, unless it names a program already.
 
 require_chromium() {
-  local name
-  for name in ${CHROMIUM:+"$CHROMIUM"} chromium chromium-browser google-chrome; do
+  local name names=(chromium chromium-browser google-chrome)
+  if [[ -n ${CHROMIUM:-} ]]; then names=("$CHROMIUM"); fi
+  for name in "${names[@]}"; do
     if CHROMIUM=$(command -v "$name"); then
       export CHROMIUM
       return

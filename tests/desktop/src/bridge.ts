@@ -11,9 +11,9 @@ import type {
   PendingAction,
   Reads,
   SessionEnd,
-  Stop,
 } from "../../../schemas/desktop.js";
 import type { Desktop } from "./desktop.js";
+import { Listeners } from "./listeners.js";
 import { Live, type LiveEnd } from "./live.js";
 import { liveSourceOf } from "./live-source.js";
 import { type Answered, ask, type OperationId, type OperationRequest } from "./operation.js";
@@ -286,17 +286,4 @@ function functions<Functions>(
     return [name, (request: OperationRequest = {}) => call(name, request)] as const;
   });
   return Object.fromEntries(named) as Functions;
-}
-
-class Listeners<Told> {
-  readonly #listeners = new Set<Listener<Told>>();
-
-  add(listener: Listener<Told>): Stop {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
-  }
-
-  tell(told: Told): void {
-    for (const listener of [...this.#listeners]) listener(told);
-  }
 }
