@@ -2,10 +2,10 @@
 # (ports, broker, where programs come from) stand at the top of ops/dev/stack.sh.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test conformance coverage mutants bench load fuzz fuzz-api fmt lint schemas sqlx clients pacts supply-chain clean
+.PHONY: help run test conformance coverage mutants bench load fuzz fuzz-api fmt lint schemas sqlx clients pacts e2e supply-chain clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: ## start stores, simulated platform and service, until ctrl-C
 	@ops/dev/run.sh
@@ -49,6 +49,9 @@ clients: ## Google's Node and Python clients against the embedded broker
 pacts: ## what desktop and service rely on, as pacts, and who is held to them (needs Node); UPDATE=1 takes them over
 	@UPDATE="$(UPDATE)" ops/dev/pacts.sh
 
+e2e: ## twelve journeys of an operator in headless Chromium, with the real service (needs Node and Chromium)
+	@ops/dev/e2e.sh
+
 mutants: ## change the code that keeps callers apart; the tests must notice nine in ten changes
 	@ops/dev/mutants.sh
 
@@ -57,5 +60,5 @@ supply-chain: ## what is built in: bans, licences, sources, known vulnerabilitie
 
 clean: ## stop and delete the development stack
 	@ops/dev/stack.sh clean
-	@for stack in test conformance coverage mutants bench load fuzz-api clients pacts sqlx; do \
+	@for stack in test conformance coverage mutants bench load fuzz-api clients pacts e2e sqlx; do \
 	  STACK_DIR=target/$$stack-stack ops/dev/stack.sh clean; done

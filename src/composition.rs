@@ -2,8 +2,9 @@
 //! for those who look next.
 //!
 //! A snapshot is fresh while its time is not over and nothing is known to have changed. One that is
-//! only old is shown while it is renewed; one that has changed is waited for, and stands in only
-//! when its upstream does not answer. Of many who want the same at the same time, on any instance,
+//! only old is shown while it is renewed, and so is one that has just changed, but for the device that
+//! has changed it; else what has changed is waited for, and what was stands in only when its upstream
+//! does not answer. Of many who want the same at the same time, on any instance,
 //! one asks.
 
 pub mod changes;
@@ -15,8 +16,8 @@ mod single_flight;
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::NaiveDate;
-use events::{PropertyId, TenantId};
+use chrono::{NaiveDate, TimeDelta};
+use events::{DeviceId, PropertyId, TenantId};
 use futures::FutureExt;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -33,6 +34,10 @@ use crate::{
 
 /// How long after its time a snapshot is still shown at once, while it is renewed.
 const SHOWN_WHILE_RENEWED: Duration = Duration::from_mins(1);
+
+/// How long after a change what was before is still shown at once: the worker composes what is within
+/// a second, and says so.
+const SHOWN_WHILE_CHANGING: TimeDelta = TimeDelta::seconds(2);
 
 /// Which property a screen is about, and which day of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +106,8 @@ enum Worth {
     Fresh,
     /// Old, and nothing is known to have changed.
     Old,
+    /// Changed a moment ago, and being composed anew.
+    Changing,
     /// Changed, too old, or not there.
     ToBeAsked,
 }
@@ -134,16 +141,17 @@ impl Composer {
         Self(Arc::new(Shared { upstream, cache, session, clock, flights, uses, tracker }))
     }
 
-    /// What stands about each part, in their order. Where the cache tier cannot be read, nothing
+    /// What stands about each part for this reader, in their order. Where the cache tier cannot be read, nothing
     /// does.
     pub async fn standing(
         &self,
-        place: &Place,
-        parts: &[Part],
+        (place, parts): (&Place, &[Part]),
         with_items: bool,
+        reader: &DeviceId,
     ) -> Vec<(Part, Standing)> {
         let subjects: Vec<Subject> = parts.iter().map(|part| place.subject(*part)).collect();
-        let found = compose::in_time(snapshot::read(&self.0.cache, &subjects, with_items)).await;
+        let found = snapshot::read(&self.0.cache, &subjects, (with_items, Some(reader)));
+        let found = compose::in_time(found).await;
         let standing = found.unwrap_or_else(|| {
             metrics::counter!("bff_backoffice_snapshot_failures_total").increment(1);
             tracing::warn!("snapshots cannot be read in time; every upstream is asked");
@@ -166,6 +174,7 @@ impl Composer {
                 self.0.tracker.spawn(renewal.map(drop));
                 kept(State::Stale)
             }
+            Worth::Changing => kept(State::Stale),
             Worth::ToBeAsked => self.ask(place, part, standing).await,
         }
     }
@@ -178,7 +187,7 @@ impl Composer {
         for worth in worths {
             match worth {
                 Worth::Fresh => (),
-                Worth::Old => word = "stale",
+                Worth::Old | Worth::Changing => word = "stale",
                 Worth::ToBeAsked => return "miss",
             }
         }
@@ -199,11 +208,14 @@ impl Composer {
 
     fn worth(&self, part: Part, standing: &Standing) -> Worth {
         let Some(snapshot) = &standing.snapshot else { return Worth::ToBeAsked };
-        if !standing.is_unchanged() {
-            return Worth::ToBeAsked;
-        }
-        let age = (self.0.clock.now() - snapshot.as_of).to_std().unwrap_or_default();
+        let now = self.0.clock.now();
+        let age = (now - snapshot.as_of).to_std().unwrap_or_default();
         let fresh_for = part.row().fresh_for;
+        if !standing.is_unchanged() {
+            let is_changing =
+                standing.changing_since().is_some_and(|at| now - at < SHOWN_WHILE_CHANGING);
+            return if is_changing && age < fresh_for { Worth::Changing } else { Worth::ToBeAsked };
+        }
         if age < fresh_for {
             Worth::Fresh
         } else if age < fresh_for + SHOWN_WHILE_RENEWED {
@@ -217,7 +229,7 @@ impl Composer {
 fn count(part: Part, worth: Worth) {
     let found = match worth {
         Worth::Fresh => "hit",
-        Worth::Old => "stale",
+        Worth::Old | Worth::Changing => "stale",
         Worth::ToBeAsked => "miss",
     };
     metrics::counter!("bff_backoffice_snapshot_reads_total",

@@ -80,6 +80,8 @@ rm -rf "$desktop/build"
 desktop generate >/dev/null
 desktop check-format
 desktop build
+say 'the parts of the desktop that need no service'
+desktop test:unit
 start_private_stack
 start_switchboard
 start_private_service --upstreams "$SWITCHBOARD_URL"

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     composition::{
+        Place,
         part::Part,
         refresh,
         screens::{self, Widget},
@@ -55,7 +56,8 @@ pub async fn outdate(stores: &Stores, of: Screens) -> anyhow::Result<()> {
     let bar = maintenance::progress("snapshots");
     bar.set_length(subjects.len().try_into()?);
     for some in subjects.chunks(AT_ONCE) {
-        outdated::changed(&cache, some, (SystemClock.now(), None)).await?;
+        outdated::changed(&cache, (some, None), (SystemClock.now(), None)).await?;
+        snapshot::await_change(&cache, some).await?;
         bar.inc(some.len().try_into()?);
     }
     bar.finish();
@@ -78,7 +80,8 @@ pub(super) fn listener(app: &App) -> intake::Listener {
                 let parts: Vec<Part> = parts.into_iter().collect();
                 match property_id {
                     Some(property_id) => {
-                        app.composer().changed(&tenant_id, &property_id, &parts).await;
+                        let place = Place { tenant_id, property_id, date: None };
+                        app.composer().changed(&place, &parts, None).await;
                     }
                     None => app.composer().changed_anywhere(&tenant_id, &parts).await,
                 }

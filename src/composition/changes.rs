@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use events::{PropertyId, TenantId};
+use events::{DeviceId, TenantId};
 use tokio::time::Instant;
 
 use super::{Composer, Part, Place};
@@ -47,16 +47,15 @@ impl Uses {
 
 impl Composer {
     /// Takes these parts of a property for changed: what was composed before is not shown as fresh
-    /// any more, and what is looked at is composed anew at once and a little later.
+    /// any more, and what is looked at is composed anew at once and a little later. Until then it is
+    /// shown as it was, but not to the device that has changed it.
     ///
     /// Where the cache tier fails, what is kept there counts as fresh until its time is over.
-    pub async fn changed(&self, tenant_id: &TenantId, property_id: &PropertyId, parts: &[Part]) {
-        let place =
-            Place { tenant_id: tenant_id.clone(), property_id: property_id.clone(), date: None };
+    pub async fn changed(&self, place: &Place, parts: &[Part], by: Option<&DeviceId>) {
         let subjects: Vec<Subject> = parts.iter().map(|part| place.subject(*part)).collect();
         let now = self.0.clock.now();
         let times = (now, Some(now + AGAIN_AFTER));
-        if let Err(error) = outdated::changed(&self.0.cache, &subjects, times).await {
+        if let Err(error) = outdated::changed(&self.0.cache, (&subjects, by), times).await {
             tracing::warn!(error = %error, "a change of a screen could not be noted");
         }
     }
@@ -69,7 +68,8 @@ impl Composer {
         match snapshot::properties(&self.0.cache, tenant_id).await {
             Ok(properties) => {
                 for property_id in properties {
-                    self.changed(tenant_id, &property_id, parts).await;
+                    let tenant_id = tenant_id.clone();
+                    self.changed(&Place { tenant_id, property_id, date: None }, parts, None).await;
                 }
             }
             Err(error) => {

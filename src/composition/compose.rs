@@ -87,7 +87,7 @@ impl Composer {
 
     pub(super) async fn standing_of(&self, subject: &Subject) -> Standing {
         let subjects = std::slice::from_ref(subject);
-        let found = in_time(snapshot::read(&self.0.cache, subjects, true)).await;
+        let found = in_time(snapshot::read(&self.0.cache, subjects, (true, None))).await;
         found.and_then(|mut found| found.pop()).unwrap_or_default()
     }
 

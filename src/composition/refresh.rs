@@ -60,7 +60,7 @@ impl Composer {
     async fn take_for_changed_again(&self) -> Result<(), TierError> {
         let due = self.due(Plan::Again, TAKEN_MAX).await?;
         let subjects: Vec<_> = due.iter().map(|(place, part)| place.subject(*part)).collect();
-        outdated::changed(&self.0.cache, &subjects, (self.0.clock.now(), None)).await
+        outdated::changed(&self.0.cache, (&subjects, None), (self.0.clock.now(), None)).await
     }
 
     async fn due(&self, plan: Plan, limit: usize) -> Result<Vec<(Place, Part)>, TierError> {
@@ -78,6 +78,7 @@ impl Composer {
         if !snapshot::is_used(cache, &subject).await? {
             // Whoever shows it without having asked for it lately fetches it then.
             if before.snapshot.is_some() && !before.is_unchanged() {
+                snapshot::await_change(cache, &[subject]).await?;
                 self.announce(place, part).await;
             }
             return Ok(());

@@ -131,7 +131,8 @@ pub async fn read(app: &App, entrant: &Entrant, wish: &Wish) -> (Board, &'static
     let is_wanted =
         |part: &Part| wish.after.as_ref().is_none_or(|after| after.section == part.row().name);
     let parts: Vec<Part> = wish.board.sections.iter().copied().filter(is_wanted).collect();
-    let standing = app.composer().standing(&place, &parts, true).await;
+    let reader = &entrant.caller.device_id;
+    let standing = app.composer().standing((&place, &parts), true, reader).await;
     let cache_word = app.composer().cache_word(&standing);
     let shown = standing.into_iter().map(|part| app.composer().show(&place, part));
     let shown = join_all(shown).await;

@@ -57,7 +57,8 @@ impl Dashboard {
                 parts.push(*part);
             }
         }
-        let standing = app.composer().standing(&place, &parts, false).await;
+        let reader = &entrant.caller.device_id;
+        let standing = app.composer().standing((&place, &parts), false, reader).await;
         let language = entrant.context.language();
         let (app, entrant) = (app.clone(), entrant.clone());
         Self(Arc::new(Request { app, entrant, place, language, began_at, standing }))

@@ -7,7 +7,7 @@
 use std::{sync::LazyLock, time::Duration};
 
 use chrono::{DateTime, Utc};
-use events::{PropertyId, TenantId};
+use events::{DeviceId, PropertyId, TenantId};
 use redis::{Pipeline, RedisError, Script};
 
 use super::{
@@ -56,21 +56,21 @@ impl Plan {
     }
 }
 
-/// Takes these for changed: what was composed before is not fresh any more, and is to be composed
+/// Takes these for changed, by this device if it is one's doing: what was composed before is not fresh any more, and is to be composed
 /// anew at the first time; at the second, if there is one, it is to be taken for changed once more.
 ///
 /// # Errors
 /// When Redis fails; then they may count as fresh until their time is over.
 pub async fn changed(
     cache: &Redis,
-    subjects: &[Subject],
+    (subjects, by): (&[Subject], Option<&DeviceId>),
     (at, again_at): (DateTime<Utc>, Option<DateTime<Utc>>),
 ) -> Result<(), RedisError> {
     if subjects.is_empty() {
         return Ok(());
     }
     let mut pipe = redis::pipe();
-    snapshot::mark(&mut pipe, subjects);
+    snapshot::mark(&mut pipe, subjects, by);
     plan(&mut pipe, Plan::Renew, subjects.iter().map(|subject| (subject, at)));
     if let Some(again_at) = again_at {
         plan(&mut pipe, Plan::Again, subjects.iter().map(|subject| (subject, again_at)));

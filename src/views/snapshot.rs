@@ -6,6 +6,8 @@
 //!   `a` composed at (unix milliseconds), `m` the mark that stood before it was composed. Ten minutes.
 //! - string `{tenant}:changed:<propertyId>:<part>`: the mark, new with every change. Longer than any
 //!   snapshot, so that one that was composed without a mark cannot outlive a later one.
+//! - string `{tenant}:changing:<propertyId>:<deviceId>`: this device has changed something there a moment
+//!   ago. Five seconds.
 //! - string `{tenant}:used:<propertyId>:<part>`: somebody has read it in the last minute.
 //! - sorted set `g:snapshots`: the keys of the snapshots, so that nobody has to look through all keys.
 //! - sorted set `{tenant}:composed`: the tenant's properties that a snapshot is kept of, by the last one.
@@ -14,7 +16,7 @@
 use std::{sync::LazyLock, time::Duration};
 
 use chrono::{DateTime, NaiveDate, Utc};
-use events::{PropertyId, TenantId};
+use events::{DeviceId, PropertyId, TenantId};
 use redis::{Pipeline, RedisError, Script, Value};
 use ulid::Ulid;
 
@@ -27,6 +29,10 @@ static RELEASE: LazyLock<Script> = LazyLock::new(|| {
 /// How long a snapshot may stand in for an upstream that is away.
 pub const KEPT_FOR: Duration = Duration::from_mins(10);
 const AREA: &str = "snapshot";
+/// How long a device that has changed something waits for what is new: longer than that takes.
+const CHANGING_FOR: Duration = Duration::from_secs(5);
+/// Before a mark, which then tells no time: the change is waited for by everybody.
+const AWAITED: &str = "awaited:";
 const MARK_KEPT_FOR: Duration = Duration::from_mins(15);
 /// What was read so long ago is on nobody's screen.
 const USED_FOR: Duration = Duration::from_mins(1);
@@ -60,9 +66,20 @@ pub struct Standing {
     pub snapshot: Option<Snapshot>,
     /// The last change, as far as it was heard of.
     pub mark: Option<String>,
+    /// The reader has changed something at the property a moment ago, or looks at a day that no
+    /// worker composes anew: what has changed is waited for.
+    pub is_awaited: bool,
 }
 
 impl Standing {
+    /// When it changed last, if somebody who looks at it may look at what was before for a moment:
+    /// it is being composed anew.
+    pub fn changing_since(&self) -> Option<DateTime<Utc>> {
+        let mark = self.mark.as_ref().filter(|_| !self.is_awaited)?;
+        let millis = Ulid::from_string(mark).ok()?.timestamp_ms();
+        DateTime::from_timestamp_millis(i64::try_from(millis).ok()?)
+    }
+
     /// Whether nothing is known to have changed since the snapshot was composed.
     pub fn is_unchanged(&self) -> bool {
         self.snapshot.as_ref().is_some_and(|snapshot| snapshot.mark == self.mark)
@@ -104,16 +121,26 @@ impl Subject {
     }
 }
 
-/// What stands about each subject, in their order, in one round trip; `with_items`: the lists too.
+fn changing_key(subject: &Subject, device_id: &DeviceId) -> TenantKey {
+    let key = TenantKey::new(&subject.tenant_id, "changing").then(subject.property_id.as_str());
+    key.then(device_id.as_str())
+}
+
+/// What stands about each subject, in their order, in one round trip; `with_items`: the lists too. All
+/// are of one property, which `reader` may have changed itself.
 ///
 /// # Errors
 /// When Redis fails.
 pub async fn read(
     cache: &Redis,
     subjects: &[Subject],
-    with_items: bool,
+    (with_items, reader): (bool, Option<&DeviceId>),
 ) -> Result<Vec<Standing>, RedisError> {
     let mut pipe = redis::pipe();
+    match (subjects.first(), reader) {
+        (Some(subject), Some(reader)) => pipe.cmd("EXISTS").arg(changing_key(subject, reader)),
+        _ => pipe.cmd("ECHO").arg(0),
+    };
     for subject in subjects {
         pipe.cmd("HMGET").arg(subject.snapshot_key()).arg("s").arg("a").arg("m");
         if with_items {
@@ -122,10 +149,13 @@ pub async fn read(
         pipe.cmd("GET").arg(subject.mark_key());
     }
     let found: Vec<Value> = pipe.query_async(&mut cache.shared()).await?;
-    found.chunks(2).map(standing).collect()
+    let [is_changing, found @ ..] = &found[..] else { return Ok(Vec::new()) };
+    let is_changing = redis::from_redis_value::<u8>(is_changing.clone())? != 0;
+    let awaited = subjects.iter().map(|subject| is_changing || subject.date.is_some());
+    found.chunks(2).zip(awaited).map(|(found, is_awaited)| standing(found, is_awaited)).collect()
 }
 
-fn standing(found: &[Value]) -> Result<Standing, RedisError> {
+fn standing(found: &[Value], is_awaited: bool) -> Result<Standing, RedisError> {
     let [snapshot, mark] = found else { return Ok(Standing::default()) };
     let fields: Vec<Option<String>> = redis::from_redis_value(snapshot.clone())?;
     let mut fields = fields.into_iter();
@@ -138,7 +168,7 @@ fn standing(found: &[Value]) -> Result<Standing, RedisError> {
         as_of,
         mark: composed_at_mark.filter(|mark| !mark.is_empty()),
     });
-    Ok(Standing { snapshot, mark: redis::from_redis_value(mark.clone())? })
+    Ok(Standing { snapshot, mark: redis::from_redis_value(mark.clone())?, is_awaited })
 }
 
 /// Keeps a snapshot for ten minutes.
@@ -214,12 +244,29 @@ fn subject_of(key: &str, parts: &[&'static str]) -> Option<Subject> {
     Some(Subject { tenant_id, property_id, part, date })
 }
 
-/// Marks these as changed.
-pub(super) fn mark(pipe: &mut Pipeline, subjects: &[Subject]) {
-    let mark = Ulid::generate().to_string();
+/// Marks these as changed. The device that has changed them, if one has, waits for what is new.
+pub(super) fn mark(pipe: &mut Pipeline, subjects: &[Subject], by: Option<&DeviceId>) {
+    if let Some((subject, device_id)) = subjects.first().zip(by) {
+        let key = changing_key(subject, device_id);
+        pipe.cmd("SET").arg(key).arg(1).arg("PX").arg(millis(CHANGING_FOR)).ignore();
+    }
+    set_marks(pipe, subjects, &Ulid::generate().to_string());
+}
+
+/// Marks these as changed so that nobody looks at what was before: it is not being composed anew.
+///
+/// # Errors
+/// When Redis fails.
+pub async fn await_change(cache: &Redis, subjects: &[Subject]) -> Result<(), RedisError> {
+    let mut pipe = redis::pipe();
+    set_marks(&mut pipe, subjects, &format!("{AWAITED}{}", Ulid::generate()));
+    pipe.exec_async(&mut cache.shared()).await
+}
+
+fn set_marks(pipe: &mut Pipeline, subjects: &[Subject], mark: &str) {
     for subject in subjects {
         let (key, kept_for) = (subject.mark_key(), millis(MARK_KEPT_FOR));
-        pipe.cmd("SET").arg(key).arg(&mark).arg("PX").arg(kept_for).ignore();
+        pipe.cmd("SET").arg(key).arg(mark).arg("PX").arg(kept_for).ignore();
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         idempotency::KeyedRequest,
         proxy_mutation::{self, ProxyError, Wish},
     },
-    composition::screens,
+    composition::{Place, screens},
     http::{
         attestation, body::JsonObject, caller::Entrant, codes::Code, extract::Path, keyed,
         problem::Problem, requirements,
@@ -63,7 +63,10 @@ async fn handle(app: &App, entrant: &Entrant, asked: Asked) -> Result<Response, 
         if outcome.is_ok() || matches!(outcome, Err(ProxyError::Upstream(_))) {
             // Before the answer: whoever reads a screen next finds what was done.
             let parts = screens::parts_of(wish.mutation.boards, wish.mutation.widgets);
-            composer.changed(&actor.caller.tenant_id, &wish.property_id, &parts).await;
+            let (tenant_id, device_id) = (&actor.caller.tenant_id, &actor.caller.device_id);
+            let (tenant_id, property_id) = (tenant_id.clone(), wish.property_id.clone());
+            let place = Place { tenant_id, property_id, date: None };
+            composer.changed(&place, &parts, Some(device_id)).await;
         }
         outcome
     };

@@ -4,11 +4,12 @@ import createClient, { type Client, type Middleware } from "openapi-fetch";
 import type { DeviceKey } from "./device-key.js";
 import type { components, paths } from "./generated/api.js";
 import { linesOf } from "./lines.js";
-import { refusalIn } from "./problem.js";
+import { failureOf, ProblemError, refusalIn, UnreachableError } from "./problem.js";
 import { SignedFetch } from "./signed-fetch.js";
 import { newWish, type Wish } from "./wish.js";
 
 const BASE_PATH = "/bff/backoffice/v1";
+const TOKEN_EXPIRED = "MELMASTOON.AUTH.TOKEN_EXPIRED";
 
 /** The contract's paths below the base path. */
 export type Api = {
@@ -51,6 +52,8 @@ export interface DesktopSettings {
   networkMode: () => NetworkMode;
   /** How a request leaves; the runtime's own by default. */
   fetch?: typeof fetch;
+  /** Keeps tokens for the next start; the old ones are good for nothing. */
+  keepTokens?: (tokens: Tokens) => Promise<void>;
 }
 
 /** A success: its body, and the headers a desktop reads (`ETag`, `X-Cache`, …). */
@@ -62,21 +65,26 @@ export interface Answer<Body> {
 export class Desktop {
   /** Every call rejects with `ProblemError` or `ForeignAnswerError` when it is no success. */
   readonly api: Client<Api, "application/json">;
+  readonly #signed: SignedFetch;
   #tokens: Tokens;
+  #refreshing: Promise<Tokens> | undefined;
+  /** That of a refresh whose answer did not come. */
+  #refreshWish: Wish | undefined;
   /** Where the ledger stood after this desktop's last write. */
   #position: string | undefined;
 
   constructor(private readonly settings: DesktopSettings) {
     this.#tokens = settings.tokens;
-    const signed = new SignedFetch({
+    this.#signed = new SignedFetch({
       key: settings.key,
       accessToken: () => this.#tokens.accessToken,
-      fetch: settings.fetch ?? fetch,
+      // A browser's own refuses to be called as a method of anything but the window.
+      fetch: settings.fetch ?? ((input, init) => fetch(input, init)),
     });
     this.api = createClient<Api, "application/json">({
       baseUrl: `${settings.origin}${BASE_PATH}`,
       headers: { Accept: "application/json" },
-      fetch: (request) => signed.send(request),
+      fetch: (request) => this.#signed.send(request),
     });
     this.api.use(this.#identification(), this.#reception());
   }
@@ -85,15 +93,35 @@ export class Desktop {
     return this.#tokens;
   }
 
-  /** Trades the refresh token, which is used up by it, for new tokens of the same key. */
-  async refresh(wish: Wish = newWish()): Promise<Tokens> {
-    const { refreshToken } = this.#tokens;
-    const call = this.api.POST("/auth/refresh", {
-      params: { header: wish },
-      body: { refreshToken },
-    });
-    this.#tokens = (await answerOf(call)).body;
-    return this.#tokens;
+  /**
+   * Trades the refresh token, which is used up by it, for new tokens of the same key. Who asks while
+   * it is being traded gets the same ones; when no answer came, the next one asks under the same wish.
+   */
+  refresh(wish?: Wish): Promise<Tokens> {
+    this.#refreshing ??= this.#refresh(wish).finally(() => (this.#refreshing = undefined));
+    return this.#refreshing;
+  }
+
+  /** Makes a call, and once more with new tokens when the service finds the old ones expired. */
+  async signedIn<Result>(call: () => Promise<Result>): Promise<Result> {
+    const { accessToken } = this.#tokens;
+    try {
+      return await call();
+    } catch (error) {
+      if (!(error instanceof ProblemError) || error.code !== TOKEN_EXPIRED) throw error;
+      if (this.#tokens.accessToken === accessToken) {
+        await this.refresh().catch((refusal: unknown) => {
+          // Without new tokens the session is over, whatever was wrong with the refresh.
+          throw refusal instanceof ProblemError && !refusal.retriable ? error : refusal;
+        });
+      }
+      return call();
+    }
+  }
+
+  /** For the next proof, told elsewhere than in a header. */
+  learnNonce(nonce: string): void {
+    this.#signed.learnNonce(nonce);
   }
 
   /** A property's dashboard, each frame as soon as it is there; rejects when it is cut off. */
@@ -103,12 +131,34 @@ export class Desktop {
       headers: { Accept: "application/x-ndjson" },
       parseAs: "stream",
     });
-    for await (const line of linesOf((await answerOf(call)).body)) {
+    const { body } = await answerOf(call).catch((error: unknown) => {
+      throw failureOf(error);
+    });
+    for await (const line of linesOf(body)) {
       const frame = JSON.parse(line) as DashboardFrame;
       yield frame;
       if (frame.frame === "end") return;
     }
-    throw new Error("the dashboard was cut off");
+    throw new UnreachableError("the dashboard was cut off");
+  }
+
+  async #refresh(given: Wish | undefined): Promise<Tokens> {
+    const wish = given ?? this.#refreshWish ?? newWish();
+    this.#refreshWish = wish;
+    const { refreshToken } = this.#tokens;
+    const call = this.api.POST("/auth/refresh", {
+      params: { header: wish },
+      body: { refreshToken },
+    });
+    try {
+      this.#tokens = (await answerOf(call)).body;
+    } catch (error) {
+      if (error instanceof ProblemError && !error.retriable) this.#refreshWish = undefined;
+      throw failureOf(error);
+    }
+    this.#refreshWish = undefined;
+    await this.settings.keepTokens?.(this.#tokens);
+    return this.#tokens;
   }
 
   /** Says which device and app are asking, and from which write on a read has to know. */

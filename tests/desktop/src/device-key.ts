@@ -19,6 +19,11 @@ export class DeviceKey {
     return new DeviceKey(await generateKeyPair("ES256", { extractable: false }));
   }
 
+  /** One that was made before. */
+  static of(pair: CryptoKeyPair): DeviceKey {
+    return new DeviceKey(pair);
+  }
+
   /** What a sign-in registers for the device. */
   async publicJwk(): Promise<JsonWebKey> {
     const { kty, crv, x, y } = await crypto.subtle.exportKey("jwk", this.pair.publicKey);

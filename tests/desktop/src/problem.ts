@@ -48,6 +48,20 @@ export class ForeignAnswerError extends Error {
   }
 }
 
+/** No answer came back, or not all of it. */
+export class UnreachableError extends Error {
+  override readonly name = "UnreachableError";
+
+  constructor(cause: unknown) {
+    super("no word of the service came back", { cause });
+  }
+}
+
+/** What a call to the service failed with: its own refusal, or that there was no word of it. */
+export function failureOf(error: unknown): ProblemError | UnreachableError {
+  return error instanceof ProblemError ? error : new UnreachableError(error);
+}
+
 /** Reads an answer that is no success. */
 export async function refusalIn(response: Response): Promise<ProblemError | ForeignAnswerError> {
   const contentType = response.headers.get("Content-Type") ?? "";

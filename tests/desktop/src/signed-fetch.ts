@@ -25,6 +25,11 @@ export class SignedFetch {
     return this.#sendOnce(repetition);
   }
 
+  /** Takes a nonce that the service has told elsewhere than in a header. */
+  learnNonce(nonce: string): void {
+    this.#nonces.set("bound", nonce);
+  }
+
   async #sendOnce(request: Request): Promise<Response> {
     const isRefresh = REFRESH.test(new URL(request.url).pathname);
     const realm = isRefresh ? "refresh" : "bound";

@@ -40,7 +40,7 @@ export class States {
     };
     return {
       "the session has been revoked": async () => {
-        await revoke(this.#there.tenantId, this.#sessionId);
+        await revoke({ tenantId: this.#there.tenantId, sessionId: this.#sessionId });
         return {};
       },
       "the operator prefers something": async (wanted) => {

@@ -28,7 +28,7 @@ export class Stage {
   }
 
   /** Signs an operator in on a new device. */
-  async signIn(wish: Partial<SignInWish> & { ttlSeconds?: number } = {}): Promise<void> {
+  async signIn(wish: Partial<SignInWish> = {}): Promise<void> {
     const key = await DeviceKey.generate();
     const tokens = await signInAt({ tenantId: standardTenant(await world()).id, ...wish }, key);
     const nonces: Standing["nonces"] = new Map();

@@ -39,14 +39,25 @@ export interface SignInWish {
   deviceId?: string;
   propertyIds?: string[];
   roles?: string[];
+  /** Of its tokens. */
+  ttlSeconds?: number;
+}
+
+export interface Call {
+  path: string;
+  body: { deviceId?: string } | null;
 }
 
 export interface Effect {
   path: string;
   tenantId: string;
+  body: unknown;
 }
 
-export async function signInAt(wish: SignInWish, key: DeviceKey): Promise<Tokens> {
+export async function signInAt(
+  wish: SignInWish,
+  key: Pick<DeviceKey, "publicJwk">,
+): Promise<Tokens> {
   return ask<Tokens>("POST", "/sim/sign-in", { ...wish, deviceJwk: await key.publicJwk() });
 }
 
@@ -74,9 +85,19 @@ export async function heal(service: string): Promise<void> {
   await ask("DELETE", `/sim/upstreams/${service}/faults`);
 }
 
-/** iam-service ends a session. */
-export async function revoke(tenantId: string, sessionId: string): Promise<void> {
-  await ask("POST", "/sim/revoke", { tenantId, sessionId, reason: "security" });
+/** iam-service ends sessions: those of which everything that is named is true. */
+export async function revoke(
+  which: { tenantId: string } & ({ sessionId: string } | { deviceId: string }),
+): Promise<void> {
+  await ask("POST", "/sim/revoke", { ...which, reason: "security" });
+}
+
+/** What an upstream was asked by a device at a path that ends so. */
+export async function calls(service: string, path: string, deviceId: string): Promise<Call[]> {
+  const kept = await ask<{ calls: Call[] }>("GET", `/sim/upstreams/${service}/calls`);
+  return kept.calls.filter((call) => {
+    return call.path.endsWith(path) && call.body?.deviceId === deviceId;
+  });
 }
 
 /** What an upstream has done for requests whose path ends so. */

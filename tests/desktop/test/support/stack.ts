@@ -11,6 +11,13 @@ export const stack = {
   get switchboardUrl(): string {
     return setting("SWITCHBOARD_URL");
   },
+  /** Where the desktop's page is served; the one origin of pages that the service knows. */
+  get deskOrigin(): string {
+    return setting("DESK_ORIGIN");
+  },
+  get chromium(): string {
+    return setting("CHROMIUM");
+  },
   get sessionTier(): URL {
     return new URL(setting("REDIS_SESSION_URL"));
   },
@@ -19,7 +26,7 @@ export const stack = {
 function setting(name: string): string {
   const value = process.env[name];
   if (value === undefined || value === "") {
-    throw new Error(`${name} is not set: start this with \`make pacts\``);
+    throw new Error(`${name} is not set: start this with \`make pacts\` or \`make e2e\``);
   }
   return value;
 }

@@ -1,7 +1,8 @@
 /** Waits for what happens by itself, with a bound. */
 import { setTimeout as pause } from "node:timers/promises";
 
-const PATIENCE_MS = 20_000;
+/** Others may be using the machine. */
+export const PATIENCE_MS = 60_000;
 const INTERVAL_MS = 20;
 
 /** Looks until there is something, and answers it at once. */
@@ -13,7 +14,7 @@ export async function until<Found>(
   for (;;) {
     const found = await look();
     if (found !== undefined) return found;
-    if (performance.now() > deadline) throw new Error(`still not so after 20 s: ${what}`);
+    if (performance.now() > deadline) throw new Error(`still not so after a minute: ${what}`);
     await pause(INTERVAL_MS);
   }
 }

@@ -1,0 +1,105 @@
+/** What a renderer is told over the bridge. */
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+
+import type { SessionEnd } from "../../../../schemas/desktop.js";
+import { type OpenBridge, openBridge } from "../../src/bridge.js";
+import { Desktop, type Tokens } from "../../src/desktop.js";
+import { DeviceKey } from "../../src/device-key.js";
+import { until } from "../support/wait.js";
+import { FakeClock } from "./fake-clock.js";
+import { FakeShelf } from "./fake-shelf.js";
+
+const HINT = "/offline-queue/hint";
+
+let bridge: OpenBridge;
+let shelf: FakeShelf;
+let asked: { path: string; body: string; headers: Headers }[];
+/** What comes of a request, by its path; an empty success when there is nothing. */
+let answers: Record<string, () => Response>;
+
+beforeEach(async () => {
+  [asked, answers, shelf] = [[], {}, new FakeShelf()];
+  const tokens = { accessToken: "token", propertyIds: ["ppt_1"] } as Tokens;
+  const desktop = new Desktop({
+    origin: "https://service.example",
+    key: await DeviceKey.generate(),
+    tokens,
+    app: { version: "1.4.2", platform: "linux" },
+    networkMode: () => "good",
+    fetch: async (input) => {
+      const request = input as Request;
+      const path = new URL(request.url).pathname.split("/v1")[1] ?? "";
+      asked.push({ path, body: await request.text(), headers: request.headers });
+      return answers[path]?.() ?? Response.json({});
+    },
+  });
+  bridge = await openBridge({ desktop, shelf, clock: new FakeClock() });
+});
+
+function refusing(status: number, code: string): () => Response {
+  const problem = { status, code, title: code, userMessage: code, retriable: false };
+  const headers = { "Content-Type": "application/problem+json" };
+  return () => new Response(JSON.stringify(problem), { status, headers });
+}
+
+function cutOff(): never {
+  throw new TypeError("no network");
+}
+
+test("a success, a refusal and a silence of the service are values", async () => {
+  const { reads } = bridge.melmastoon;
+  answers["/session"] = () => Response.json({ id: "bos_1" });
+  answers["/preferences"] = () => Response.json({ preferences: {} }, { headers: { ETag: '"1"' } });
+  answers["/devices"] = refusing(403, "SCOPE_DENIED");
+  answers["/bootstrap"] = cutOff;
+  answers["/alerts"] = () => new Response("<h1>Please sign in to the Wi-Fi</h1>");
+
+  assert.deepEqual(await reads.session(), { state: "ok", body: { id: "bos_1" } });
+  const preferences = { state: "ok", body: { preferences: {} }, etag: '"1"' };
+  assert.deepEqual(await reads.getPreferences(), preferences);
+  const refused = await reads.listDevices();
+  assert.ok(refused.state === "refused" && refused.problem.code === "SCOPE_DENIED");
+  assert.deepEqual(await reads.bootstrap(), { state: "unreachable" });
+  assert.deepEqual(await reads.listAlerts({}), { state: "unreachable" });
+});
+
+test("path, property and version of an action stand where the contract has them", async () => {
+  const { checkIn } = bridge.melmastoon.actions;
+  await checkIn({ id: "rsv 1", propertyId: "ppt_1", ifMatch: '"3"', body: { note: "late" } });
+
+  const [request] = asked;
+  assert.equal(request?.path, "/reservations/rsv%201/check-in");
+  assert.equal(request.body, '{"note":"late"}');
+  assert.equal(request.headers.get("X-Property-Id"), "ppt_1");
+  assert.equal(request.headers.get("If-Match"), '"3"');
+});
+
+test("the end of the session is told once, and what waits stays", async () => {
+  const ends: SessionEnd[] = [];
+  bridge.melmastoon.onSessionEnd((end) => ends.push(end));
+  answers["/session"] = refusing(401, "SESSION_REVOKED");
+  answers["/reservations/rsv_1/check-in"] = refusing(401, "SESSION_REVOKED");
+
+  const outcome = await bridge.melmastoon.actions.checkIn({ id: "rsv_1", body: {} });
+  await bridge.melmastoon.reads.session();
+
+  assert.equal(outcome.state, "waiting");
+  assert.deepEqual(ends, [{ kind: "force-logout", reason: "SESSION_REVOKED" }]);
+  assert.equal((await shelf.all()).length, 1);
+});
+
+test("the operator's other devices are told what waits, and when nothing does any more", async () => {
+  const hints = () => asked.filter(({ path }) => path === HINT).map(({ body }) => body);
+  const told = (body: string) => async () => hints().includes(body) || undefined;
+  answers["/reservations/rsv_1/check-in"] = cutOff;
+  const outcome = await bridge.melmastoon.actions.checkIn({ id: "rsv_1", body: {} });
+  assert.equal(outcome.state, "waiting");
+  await until("the hint is told", told('{"pendingActions":1}'));
+
+  delete answers["/reservations/rsv_1/check-in"];
+  bridge.wake();
+
+  await until("the hint is taken back", told('{"pendingActions":0}'));
+  assert.deepEqual(await bridge.melmastoon.outbox.pending(), []);
+});
