@@ -45,8 +45,7 @@ pub(super) async fn claim(
 }
 
 /// Stores that everything up to `lease.position` is done and keeps the lease; `false` when somebody
-/// else has taken it. The commit does not wait for the disk: after a crash of the database a little
-/// is folded again, which changes nothing.
+/// else has taken it.
 pub(super) async fn advance(
     pool: &PgPool,
     log: Log,
@@ -59,7 +58,6 @@ pub(super) async fn advance(
         set
             position = greatest(position, $4),
             lease_until = clock_timestamp() + $5 * interval '1 millisecond'
-        from set_config('synchronous_commit', 'off', true)
         where projection = $1 and log = $2 and epoch = $3
         "#,
         LANE,

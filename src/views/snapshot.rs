@@ -13,18 +13,17 @@
 //! - sorted set `{tenant}:composed`: the tenant's properties that a snapshot is kept of, by the last one.
 //! - string `{tenant}:composing:<propertyId>:<part>[:<date>]`: the instance that composes it now.
 
-use std::{sync::LazyLock, time::Duration};
+mod lead;
+
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use events::{DeviceId, PropertyId, TenantId};
-use redis::{Pipeline, RedisError, Script, Value};
+use redis::{Pipeline, RedisError, Value};
 use ulid::Ulid;
 
+pub use self::lead::{Lead, lead, release};
 use super::{Redis, TenantKey, key::SNAPSHOTS, millis};
-
-static RELEASE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new("if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('del', KEYS[1]) end")
-});
 
 /// How long a snapshot may stand in for an upstream that is away.
 pub const KEPT_FOR: Duration = Duration::from_mins(10);
@@ -288,37 +287,6 @@ pub async fn note_use(cache: &Redis, subjects: &[Subject]) -> Result<(), RedisEr
 /// When Redis fails.
 pub async fn is_used(cache: &Redis, subject: &Subject) -> Result<bool, RedisError> {
     redis::cmd("EXISTS").arg(subject.used_key()).query_async(&mut cache.shared()).await
-}
-
-/// The right to compose one subject, among all instances. It lapses by itself.
-#[derive(Debug)]
-pub struct Lead {
-    key: TenantKey,
-    token: String,
-}
-
-/// Takes the right to compose a subject for `within`; `None` while another instance has it.
-///
-/// # Errors
-/// When Redis fails.
-pub async fn lead(
-    cache: &Redis,
-    subject: &Subject,
-    within: Duration,
-) -> Result<Option<Lead>, RedisError> {
-    let lead = Lead { key: subject.lead_key(), token: Ulid::generate().to_string() };
-    let mut command = redis::cmd("SET");
-    command.arg(&lead.key).arg(&lead.token).arg("NX").arg("PX").arg(millis(within));
-    let taken: Option<String> = command.query_async(&mut cache.shared()).await?;
-    Ok(taken.map(|_| lead))
-}
-
-/// Gives the right back, unless it has lapsed.
-///
-/// # Errors
-/// When Redis fails.
-pub async fn release(cache: &Redis, lead: &Lead) -> Result<(), RedisError> {
-    RELEASE.key(&lead.key).arg(&lead.token).invoke_async(&mut cache.shared()).await
 }
 
 #[cfg(test)]

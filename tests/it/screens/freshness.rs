@@ -209,6 +209,41 @@ async fn a_mutation_makes_every_screen_that_shows_it_new() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_just_changed_is_shown_as_it_was_but_not_to_who_has_changed_it() {
+    let mut desk = Desk::start().await;
+    let options = json!({ "propertyIds": [desk.desktop.property()] });
+    let tenant_id = desk.desktop.text("tenantId").to_owned();
+    let mut colleague = Desktop::sign_in(&desk.world, &tenant_id, options).await;
+    desk.whole_board("housekeeping").await;
+    let task = desk.open_task().await;
+    // Long enough that the worker has not composed it anew before the colleague looks.
+    let slow = json!({ "latencyMs": 400 });
+    crate::support::platform::fault(&desk.world, "housekeeping-service", &slow).await;
+
+    let path = format!("/housekeeping/tasks/{task}/start?propertyId={}", desk.desktop.property());
+    let started = desk.desktop.post(&desk.service, &path, &key(), &json!({})).await;
+    assert_eq!(started.status, StatusCode::OK, "{}", started.body);
+    let board = format!("/housekeeping?propertyId={}", desk.desktop.property());
+    let theirs = colleague.get(&desk.service, &board).await;
+    let own = desk.board("housekeeping").await;
+
+    let state = |board: &Value| {
+        let tasks = section(board, "tasks")["items"].as_array().unwrap();
+        let shown = tasks.iter().find(|it| it["id"] == task.as_str()).unwrap();
+        shown["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(theirs.headers["x-cache"], "stale");
+    assert_eq!(section(&theirs.body, "tasks")["status"], "stale");
+    assert_eq!(state(&theirs.body), "created");
+    assert_ne!(own.headers["x-cache"], "stale", "who has changed it waits");
+    assert_eq!(state(&own.body), "started");
+    wait::until("the colleague's board is new", async || {
+        state(&colleague.get(&desk.service, &board).await.body) == "started"
+    })
+    .await;
+}
+
 async fn open_work_order(desk: &Desk, property_id: &str) {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!(
