@@ -32,8 +32,7 @@ pub async fn ended_by(pools: &Pools, revocation: &Revocation) -> sqlx::Result<Ve
         RevokedSubject::Rights(_) => return Ok(Vec::new()),
     }
     let mut transaction = pools.begin(&revocation.tenant_id).await?;
-    let rows = sqlx::query_as!(
-        Row,
+    let rows = sqlx::query!(
         r#"
         select tenant_id, session_id, device_id
         from session_map
@@ -54,7 +53,7 @@ pub async fn ended_by(pools: &Pools, revocation: &Revocation) -> sqlx::Result<Ve
     .fetch_all(&mut *transaction)
     .await?;
     transaction.commit().await?;
-    rows.into_iter().map(Row::due).collect()
+    rows.iter().map(|row| due([&row.tenant_id, &row.session_id, &row.device_id])).collect()
 }
 
 /// Where a walk through the map has come to.
@@ -72,8 +71,7 @@ pub async fn unheard_since(
 ) -> sqlx::Result<Vec<Due>> {
     let (tenant_id, session_id) =
         place.map_or(("", ""), |(tenant_id, session_id)| (tenant_id.as_str(), session_id.as_str()));
-    let rows = sqlx::query_as!(
-        Row,
+    let rows = sqlx::query!(
         r#"
         select tenant_id, session_id, device_id
         from session_map
@@ -88,7 +86,7 @@ pub async fn unheard_since(
     )
     .fetch_all(jobs)
     .await?;
-    rows.into_iter().map(Row::due).collect()
+    rows.iter().map(|row| due([&row.tenant_id, &row.session_id, &row.device_id])).collect()
 }
 
 /// Deletes sessions that ended long ago, a batch at a time, and answers how many there were.
@@ -122,19 +120,11 @@ pub async fn forget_ended(jobs: &PgPool) -> sqlx::Result<u64> {
     }
 }
 
-struct Row {
-    tenant_id: String,
-    session_id: String,
-    device_id: String,
-}
-
-impl Row {
-    fn due(self) -> sqlx::Result<Due> {
-        let decode = |error: events::InvalidId| sqlx::Error::Decode(Box::new(error));
-        Ok(Due {
-            tenant_id: self.tenant_id.parse().map_err(decode)?,
-            device_id: self.device_id.parse().map_err(decode)?,
-            session_id: self.session_id.parse().map_err(decode)?,
-        })
-    }
+fn due([tenant_id, session_id, device_id]: [&str; 3]) -> sqlx::Result<Due> {
+    let decode = |error: events::InvalidId| sqlx::Error::Decode(Box::new(error));
+    Ok(Due {
+        tenant_id: tenant_id.parse().map_err(decode)?,
+        device_id: device_id.parse().map_err(decode)?,
+        session_id: session_id.parse().map_err(decode)?,
+    })
 }

@@ -183,7 +183,7 @@ async fn the_session_map_knows_who_is_where_until_the_session_has_ended() {
         RevokedSubject::Tenant,
     ] {
         let open = house.ended_by(&one, subject.clone(), at()).await;
-        assert_eq!(open, [first.clone()], "{subject:?}");
+        assert_eq!(open, std::slice::from_ref(&first), "{subject:?}");
     }
     let ended = RevokedSubject::Session(format!("ses_{second}"));
     assert!(house.ended_by(&one, ended, at()).await.is_empty());
