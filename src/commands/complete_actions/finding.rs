@@ -64,7 +64,7 @@ impl Search<'_> {
     async fn told(&self) -> anyhow::Result<Option<Outcome>> {
         let key = &self.wanted.upstream_key;
         let said = read::said_of_key(self.jobs, &self.due.tenant_id, key).await?;
-        Ok(said.and_then(|(subject, payload)| told(self.wanted, &subject, payload)))
+        Ok(said.and_then(|(subject, payload)| told(&self.wanted.demand, &subject, payload)))
     }
 
     /// By asking again.
@@ -123,13 +123,13 @@ enum Found {
 }
 
 /// What an event says; `None` when it says nothing that fits.
-fn told(wanted: &Wanted, subject: &str, payload: Value) -> Option<Outcome> {
+fn told(demand: &LockDemand, subject: &str, payload: Value) -> Option<Outcome> {
     let Ok(Some(UpstreamEvent::LockCredential(change))) = UpstreamEvent::read(subject, payload)
     else {
         return None;
     };
     let CredentialChange { key_credential_id, .. } = change;
-    match (&wanted.demand, subject) {
+    match (demand, subject) {
         (_, "melmastoon.lock.credential.failed.v1") => Some(not_applied(String::new())),
         (LockDemand::Issue { .. }, "melmastoon.lock.credential.issued.v1") => {
             key_credential_id.map(Outcome::Done)
@@ -144,4 +144,46 @@ fn told(wanted: &Wanted, subject: &str, payload: Value) -> Option<Outcome> {
 
 fn not_applied(code: String) -> Outcome {
     Outcome::Failed(Failure { reason: LockFailure::NotApplied, status: None, code })
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use events::ledger::lock_action::RevokeReason;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_tells_the_outcome_of_the_action_it_fits_and_nothing_of_another() {
+        let issue = LockDemand::Issue {
+            reservation_id: "rsv_1".parse().unwrap(),
+            rooms: vec!["rom_1".parse().unwrap()],
+            valid_from: DateTime::UNIX_EPOCH,
+            valid_until: DateTime::UNIX_EPOCH,
+            preferred_kinds: Vec::new(),
+        };
+        let revoke = LockDemand::Revoke {
+            key_credential_id: "key_1".parse().unwrap(),
+            reason: RevokeReason::Lost,
+            attestation_id: "mfa_01HZX3V7Q8M4N5P6R7S8T9W0XZ".parse().unwrap(),
+            iam_attestation_id: None,
+        };
+        let key = |id: &str| Some(Outcome::Done(id.parse().unwrap()));
+        let failed = Some(not_applied(String::new()));
+        for (demand, word, payload, outcome) in [
+            (&issue, "issued", json!({ "keyCredentialId": "key_2" }), key("key_2")),
+            (&issue, "issued", json!({}), None),
+            (&issue, "issued", json!({ "keyCredentialId": 2 }), None),
+            (&issue, "revoked", json!({ "keyCredentialId": "key_2" }), None),
+            (&issue, "failed", json!({}), failed.clone()),
+            (&revoke, "revoked", json!({ "keyCredentialId": "key_1" }), key("key_1")),
+            (&revoke, "issued", json!({ "keyCredentialId": "key_1" }), None),
+            (&revoke, "failed", json!({}), failed),
+            (&revoke, "expired", json!({}), None),
+        ] {
+            let subject = format!("melmastoon.lock.credential.{word}.v1");
+            assert_eq!(told(demand, &subject, payload), outcome, "{demand:?}: {word}");
+        }
+    }
 }
