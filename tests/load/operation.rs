@@ -170,21 +170,26 @@ impl Operations {
         if let Some(again) = again {
             let again = again.unwrap_or_else(|_| Err("no answer in time".to_owned()));
             self.compare(&answer, &again);
+            self.note_done(kind, &wish, &again);
         }
+        self.note_done(kind, &wish, &answer);
         let first_byte = answer.as_ref().map_or(took, |answer| answer.first_byte_at - due);
         let failure = match &answer {
             // Of two presses at once, one may be told to wait for the other.
             Ok(answer) if twice && answer.status == StatusCode::CONFLICT => None,
-            Ok(answer) if answer.status.is_success() => {
-                if let (Kind::Mutation, Some((_, key))) = (kind, &wish.body) {
-                    self.keys.lock().unwrap().insert(key.clone());
-                }
-                None
-            }
+            Ok(answer) if answer.status.is_success() => None,
             Ok(answer) => Some(format!("{}: {}", answer.status, answer.json())),
             Err(error) => Some(error.clone()),
         };
         Sample { kind, took, first_byte, failure }
+    }
+
+    /// A mutation that was answered is to have one effect.
+    fn note_done(&self, kind: Kind, wish: &Wish, answer: &Result<Answered, String>) {
+        let is_done = answer.as_ref().is_ok_and(|answer| answer.status.is_success());
+        if let (true, Kind::Mutation, Some((_, key))) = (is_done, kind, &wish.body) {
+            self.keys.lock().unwrap().insert(key.clone());
+        }
     }
 
     /// Both have the same answer, or one is told that the other is at work.
