@@ -39,14 +39,9 @@ pub async fn rebuild<P: Feed>(foundation: &Foundation) -> anyhow::Result<()> {
     )?;
     let stores = projector::Stores { pools: pools.clone(), cache, session };
     let bar = progress("facts");
-    let facts = projector::rebuild::all::<P>(&stores, |done, total| {
-        bar.set_length(total.max(done));
-        bar.set_position(done);
-    })
-    .await?;
+    let facts = projector::rebuild::all::<P>(&stores, shown_on(&bar)).await?;
     bar.finish();
-    record_rebuilt(foundation, &secrets, pools, (P::NAME, facts)).await?;
-    output::line(format_args!("{}: {facts} facts folded", P::NAME))
+    record_rebuilt(foundation, &secrets, pools, (P::NAME, facts)).await
 }
 
 /// Folds every tenant's part of a table anew, with a progress bar, and records that it was done.
@@ -57,16 +52,20 @@ pub async fn rebuild_table<P: Table>(foundation: &Foundation) -> anyhow::Result<
     let secrets = Secrets::read(&foundation.secrets_dir).context("SECRETS_DIR")?;
     let pools = connect::postgres(&foundation.stores).await?;
     let bar = progress("facts");
-    let facts = projector::table::rebuild::<P>(pools.project(), |done, total| {
-        bar.set_length(total.max(done));
-        bar.set_position(done);
-    })
-    .await?;
+    let facts = projector::table::rebuild::<P>(pools.project(), shown_on(&bar)).await?;
     bar.finish();
-    record_rebuilt(foundation, &secrets, pools, (P::NAME, facts)).await?;
-    output::line(format_args!("{}: {facts} facts folded", P::NAME))
+    record_rebuilt(foundation, &secrets, pools, (P::NAME, facts)).await
 }
 
+/// Moves the bar to `(done, total)`.
+fn shown_on(bar: &ProgressBar) -> impl FnMut(u64, u64) + Send {
+    |done, total| {
+        bar.set_length(total.max(done));
+        bar.set_position(done);
+    }
+}
+
+/// Records that a projection was built anew, and says so.
 async fn record_rebuilt(
     foundation: &Foundation,
     secrets: &Secrets,
@@ -92,7 +91,7 @@ async fn record_rebuilt(
     let ledger = RunningLedger::start(secrets, pools)?;
     ledger.ledger.append(append).await?;
     ledger.stop().await;
-    Ok(())
+    output::line(format_args!("{projection}: {facts} facts folded"))
 }
 
 /// The ledger for the time of one command.

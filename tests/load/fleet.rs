@@ -24,6 +24,8 @@ const DESKTOPS_A_TENANT: u32 = 200;
 /// Desktops that share a pool of connections: a client of its own for each would cost this process
 /// more than the service.
 const DESKTOPS_A_CLIENT: u32 = 50;
+/// How long an operation may be under way before its desktop gives it up.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 const SIGN_INS_AT_ONCE: usize = 32;
 
 pub struct Fleet {
@@ -194,6 +196,3 @@ impl Answered {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 }
-
-/// How long an operation may be under way before its desktop gives it up.
-pub const PATIENCE: Duration = Duration::from_secs(30);

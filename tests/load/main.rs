@@ -30,6 +30,7 @@ mod witness;
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Parser;
+use tokio::time::Instant;
 
 use self::{
     fleet::Fleet,
@@ -68,9 +69,10 @@ async fn main() -> ExitCode {
     let operations = Arc::new(Operations::prepare(&fleet, scenario, pace).await);
     say(&format!("{scenario} at {percent} % for {seconds} s"));
     let (usage, cache_before) = (Usage::begin(&fleet.service), fleet.cache().await);
+    let start = Instant::now();
     let breaking = async {
         if scenario.breaks_streams() {
-            witnesses.break_after(pace.length / 3).await;
+            witnesses.break_at(start + pace.length / 3).await;
         }
     };
     let (samples, raised, ()) = tokio::join!(

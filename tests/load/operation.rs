@@ -25,6 +25,8 @@ use crate::{
 
 /// Mutations of which one is pressed twice, where some are.
 const TWICE_EVERY: usize = 10;
+/// Desktops that issue keys.
+const DOORS: usize = 200;
 const HOUSEKEEPING: &str = "housekeeping-service";
 
 /// How long, and how hard.
@@ -257,8 +259,6 @@ impl Operations {
         otherwise + if is_sure { effects.abs_diff(keys) } else { 0 }
     }
 }
-
-const DOORS: usize = 200;
 
 async fn ask(fleet: &Fleet, member: &Member, wish: &Wish) -> Result<Answered, String> {
     let make = || {

@@ -107,6 +107,20 @@ impl Scenario {
         })
     }
 
+    /// Of a hundred looks for a part of a screen, those that must find it kept: what is in use is warm
+    /// under the capacity model; else `SERVICE_READINESS` §4.
+    pub fn found_percent_min(self) -> f64 {
+        match self {
+            Self::Steady | Self::Storm => 95.0,
+            Self::Peak | Self::Burst => 80.0,
+        }
+    }
+
+    /// What the service may keep resident, in MiB, where the load is the capacity model's.
+    pub fn resident_mib_max(self) -> Option<f64> {
+        (self == Self::Steady).then_some(100.0)
+    }
+
     pub fn breaks_streams(self) -> bool {
         self == Self::Storm
     }

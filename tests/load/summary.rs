@@ -14,7 +14,6 @@ use crate::{
 const FAILURES_SHOWN: usize = 5;
 /// `SERVICE_READINESS` §4.
 const ERRORS_PERCENT_MAX: f64 = 0.1;
-const CACHE_HITS_PERCENT_MIN: f64 = 80.0;
 /// `SERVICE_OVERVIEW` §10.
 const FIRST_BYTE_MAX: Duration = Duration::from_millis(200);
 const FIRST_EVENT_MAX: Duration = Duration::from_millis(200);
@@ -90,7 +89,9 @@ impl Summary {
         };
         require(quantile(&mut all, 0.95) < self.scenario.p95_max(), "all p95");
         require(errors < ERRORS_PERCENT_MAX, "errors");
-        require(CACHE_HITS_PERCENT_MIN < self.cache.found_percent(), "cache hits");
+        require(self.scenario.found_percent_min() < self.cache.found_percent(), "cache hits");
+        let resident_max = self.scenario.resident_mib_max();
+        require(resident_max.is_none_or(|max| self.used.resident_mib < max), "resident memory");
         require(self.heard.missed == 0 && self.heard.repeated == 0, "live streams");
         require(self.doubled == 0, "idempotency");
         let [p50, p95, p99] = quantiles(&mut all);

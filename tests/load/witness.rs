@@ -12,9 +12,9 @@ use rand::Rng;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     task::JoinSet,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -38,6 +38,8 @@ const LOGGED_OUT: usize = 20;
 /// The streams of a fleet.
 pub struct Witnesses {
     streams: Vec<Arc<Mutex<Stream>>>,
+    /// Told of every event on any stream.
+    news: Arc<Notify>,
     /// Grows when every stream is to break.
     breaks: watch::Sender<u32>,
     following: JoinSet<()>,
@@ -79,25 +81,26 @@ impl Witnesses {
     pub async fn open(fleet: &Arc<Fleet>) -> Self {
         say("every desktop opens its stream");
         let (breaks, broken) = watch::channel(0);
+        let news = Arc::new(Notify::new());
         let (mut streams, mut following) = (Vec::new(), JoinSet::new());
         for number in 0..fleet.desktops.len() {
             let stream = Arc::new(Mutex::new(Stream::default()));
             streams.push(Arc::clone(&stream));
-            let (fleet, broken) = (Arc::clone(fleet), broken.clone());
+            let (fleet, broken, news) = (Arc::clone(fleet), broken.clone(), Arc::clone(&news));
             following.spawn(async move {
-                follow(&fleet, fleet.member(number), &stream, broken).await;
+                follow(&fleet, fleet.member(number), (&stream, &news), broken).await;
             });
             if number % OPENING_AT_ONCE == 0 {
                 wait_for(&streams[..number]).await;
             }
         }
         wait_for(&streams).await;
-        Self { streams, breaks, following }
+        Self { streams, news, breaks, following }
     }
 
     /// Every stream breaks then, in one moment.
-    pub async fn break_after(&self, delay: Duration) {
-        sleep(delay).await;
+    pub async fn break_at(&self, at: Instant) {
+        sleep_until(at).await;
         say("every stream breaks");
         self.breaks.send_modify(|count| *count += 1);
     }
@@ -105,10 +108,13 @@ impl Witnesses {
     /// Waits for what is still on its way, then ends some sessions, and sums up.
     pub async fn close(mut self, fleet: &Fleet, raised: &[Raised]) -> Heard {
         let expected = by_property(fleet, raised);
-        let give_up_at = Instant::now() + PATIENCE;
-        while Instant::now() < give_up_at && !self.have_heard(fleet, &expected) {
-            sleep(Duration::from_millis(100)).await;
-        }
+        let all_heard = async {
+            while !self.have_heard(fleet, &expected) {
+                self.news.notified().await;
+            }
+        };
+        // What is late by then counts as missed.
+        let _in_time = timeout(PATIENCE, all_heard).await;
         let log_outs = self.log_out(fleet).await;
         self.following.shutdown().await;
         let mut heard = Heard { log_outs, ..Heard::default() };
@@ -213,7 +219,7 @@ async fn raise_one(fleet: &Fleet, (tenant_id, property_id): (&str, &str)) -> Str
 async fn follow(
     fleet: &Fleet,
     member: &Member,
-    stream: &Mutex<Stream>,
+    (stream, news): (&Mutex<Stream>, &Notify),
     mut broken: watch::Receiver<u32>,
 ) {
     let mut last_event_id: Option<String> = None;
@@ -239,6 +245,7 @@ async fn follow(
                             stream.lock().unwrap().take(&frame, opened_at);
                             last_event_id = frame.id.or(last_event_id);
                         }
+                        news.notify_one();
                         let retry = reader.retry_ms.map(Duration::from_millis);
                         pause = retry.unwrap_or(pause);
                     }
@@ -255,6 +262,7 @@ async fn follow(
         if stream.lock().unwrap().logged_out_at.is_some() {
             return;
         }
+        // As long as the service has told it to, as every desktop.
         let share = rand::rng().random_range(0.5..1.0);
         sleep(pause.mul_f64(share)).await;
     }
