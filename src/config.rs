@@ -68,7 +68,9 @@ pub struct Stores {
     pub database_url: SecretString,
     /// `DATABASE_OWNER_URL`: needed by `migrate` only.
     pub database_owner_url: Option<SecretString>,
-    /// `DATABASE_POOL_MAX`, connections a role, default 8.
+    /// `DATABASE_REQUEST_POOL_MAX`, connections of requests, default 24.
+    pub database_request_pool_max: NonZeroU32,
+    /// `DATABASE_POOL_MAX`, connections of each other role, default 8.
     pub database_pool_max: NonZeroU32,
     /// `REDIS_SESSION_URL`, required: sessions, replay, live streams; must not evict.
     pub redis_session_url: SecretString,

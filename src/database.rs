@@ -17,7 +17,9 @@ pub struct Settings {
     pub url: SecretString,
     /// The owner's, for migrations alone. `None` in an instance that does not migrate.
     pub owner_url: Option<SecretString>,
-    /// Connections a role may hold open, per instance. At least 1.
+    /// Connections that requests may hold open, per instance. At least 1.
+    pub request_pool_max: u32,
+    /// Connections that each other role may hold open, per instance. At least 1.
     pub pool_max: u32,
     /// How long a caller waits for a free connection before it is told that the database is
     /// unavailable.
@@ -28,11 +30,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Settings with the documented defaults: 8 connections a role, 3 s to wait for one.
+    /// Settings with the documented defaults: 24 connections for requests, 8 for each other role, 3 s
+    /// to wait for one.
     pub fn new(url: SecretString) -> Self {
         Self {
             url,
             owner_url: None,
+            request_pool_max: 24,
             pool_max: 8,
             acquire_timeout: Duration::from_secs(3),
             role_passwords: HashMap::new(),

@@ -128,6 +128,7 @@ pub async fn connect(
 /// Which of these it does not.
 pub async fn postgres(stores: &Stores) -> anyhow::Result<Pools> {
     let mut settings = database::Settings::new(stores.database_url.clone());
+    settings.request_pool_max = stores.database_request_pool_max.get();
     settings.pool_max = stores.database_pool_max.get();
     let pools = Pools::connect(&settings).context("DATABASE_URL")?;
     let defects = patiently("DATABASE_URL", || pools.isolation_defects())

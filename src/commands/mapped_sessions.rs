@@ -52,7 +52,6 @@ pub async fn ended_by(pools: &Pools, revocation: &Revocation) -> sqlx::Result<Ve
     )
     .fetch_all(&mut *transaction)
     .await?;
-    transaction.commit().await?;
     rows.iter().map(|row| due([&row.tenant_id, &row.session_id, &row.device_id])).collect()
 }
 

@@ -49,7 +49,6 @@ pub async fn read(
         // First, so that nothing is missed that is read in between.
         let as_of = as_of(&mut transaction, tenant_id).await?;
         let actions = actions(&mut transaction, tenant_id).await?;
-        transaction.commit().await?;
         sqlx::Result::Ok(OpenLockActions { as_of, actions })
     };
     read.await.map_err(unavailable)

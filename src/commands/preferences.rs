@@ -177,7 +177,6 @@ async fn mirrored(resources: &Resources, actor: &Actor) -> sqlx::Result<Option<P
     )
     .fetch_optional(&mut *transaction)
     .await?;
-    transaction.commit().await?;
     Ok(row.and_then(|row| {
         let members = serde_json::from_str(&row.preferences).ok()?;
         Some(Preferences { members, entity_tag: row.entity_tag })

@@ -124,7 +124,6 @@ pub async fn read(
     let read = async {
         let mut transaction = resources.ledger.pools().begin(&actor.caller.tenant_id).await?;
         let standing = standing(&mut transaction, actor, level).await?;
-        transaction.commit().await?;
         sqlx::Result::Ok(standing)
     };
     read.await.map_err(unavailable)

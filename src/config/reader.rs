@@ -20,6 +20,8 @@ pub(super) const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
 /// Where Google's keys are.
 const GOOGLE_KEYS: &str = "https://www.googleapis.com/oauth2/v3/certs";
 const CONNECTIONS_DEFAULT: NonZeroUsize = NonZeroUsize::new(4096).expect("it is not zero");
+/// A request holds a connection for some round trips, each as long as this process is busy.
+const REQUEST_POOL_DEFAULT: NonZeroU32 = NonZeroU32::new(24).expect("it is not zero");
 const POOL_DEFAULT: NonZeroU32 = NonZeroU32::new(8).expect("it is not zero");
 const REDIS: [&str; 3] = ["redis", "rediss", "redis+unix"];
 
@@ -69,6 +71,7 @@ impl Reader {
     fn stores(&mut self) -> Option<Stores> {
         let database_url = self.store_url("DATABASE_URL", &POSTGRES);
         let database_owner_url = self.optional::<String>("DATABASE_OWNER_URL");
+        let database_request_pool_max = self.or("DATABASE_REQUEST_POOL_MAX", REQUEST_POOL_DEFAULT);
         let database_pool_max = self.or("DATABASE_POOL_MAX", POOL_DEFAULT);
         let redis_session_url = self.store_url("REDIS_SESSION_URL", &REDIS);
         let redis_cache_url = self.store_url("REDIS_CACHE_URL", &REDIS);
@@ -77,6 +80,7 @@ impl Reader {
         Some(Stores {
             database_url: database_url?,
             database_owner_url: database_owner_url.map(Into::into),
+            database_request_pool_max,
             database_pool_max,
             redis_session_url: redis_session_url?,
             redis_cache_url: redis_cache_url?,

@@ -163,7 +163,6 @@ pub(super) async fn read(
     )
     .fetch_one(&mut *transaction)
     .await?;
-    transaction.commit().await?;
     if row.is_standby {
         return Err(ReadError::Standby);
     }

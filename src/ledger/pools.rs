@@ -9,8 +9,7 @@ use std::{
 
 use events::TenantId;
 use sqlx::{
-    Connection, PgConnection, PgPool, Postgres, Transaction,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    Executor, FromRow, PgConnection, PgPool, Postgres, Transaction, postgres::PgPoolOptions,
 };
 use tokio::time::timeout;
 
@@ -45,10 +44,10 @@ impl Pools {
         let pool = |role: Role| {
             settings
                 .connect_options(role)
-                .map(|options| pool_options(settings).connect_lazy_with(options))
+                .map(|options| pool_options(settings, role).connect_lazy_with(options))
         };
         Ok(Self {
-            app: tenant_pool(settings, settings.connect_options(Role::App)?),
+            app: pool(Role::App)?,
             append: pool(Role::Append)?,
             relay: pool(Role::Relay)?,
             seal: pool(Role::Seal)?,
@@ -59,12 +58,30 @@ impl Pools {
         })
     }
 
-    /// Begins a transaction that sees and writes the rows of `tenant` and no others.
+    /// Begins a transaction that sees and writes the rows of `tenant` and no others. One that has only
+    /// read is dropped, not committed: nobody waits for its end.
     ///
     /// # Errors
     /// When no connection is to be had in time, or the database fails.
     pub async fn begin(&self, tenant: &TenantId) -> Result<TenantTransaction, sqlx::Error> {
-        let mut transaction = self.app.begin().await?;
+        self.start("begin", tenant).await
+    }
+
+    /// The same for what is soon written anew: its commit does not wait for the disk, so that a crash
+    /// of the database takes back what was committed within the last second.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub async fn begin_passing(&self, tenant: &TenantId) -> Result<TenantTransaction, sqlx::Error> {
+        self.start("begin; set local synchronous_commit = off", tenant).await
+    }
+
+    async fn start(
+        &self,
+        begin: &'static str,
+        tenant: &TenantId,
+    ) -> Result<TenantTransaction, sqlx::Error> {
+        let mut transaction = self.app.begin_with(begin).await?;
         sqlx::query!("select set_config('app.tenant_id', $1, true) as tenant", tenant.as_str())
             .fetch_one(&mut *transaction)
             .await?;
@@ -152,16 +169,48 @@ impl DerefMut for TenantTransaction {
     }
 }
 
-fn pool_options(settings: &Settings) -> PgPoolOptions {
+fn pool_options(settings: &Settings, role: Role) -> PgPoolOptions {
+    let connections_max = match role {
+        Role::App => settings.request_pool_max,
+        _ => settings.pool_max,
+    };
     PgPoolOptions::new()
-        .max_connections(settings.pool_max)
+        .max_connections(connections_max)
         .acquire_timeout(settings.acquire_timeout)
         // A ping before each use costs a round trip; who uses a dead connection finds out and tries
         // again.
         .test_before_acquire(false)
-        .after_release(|connection, _| {
-            Box::pin(async move { in_time(connection.ping()).await.map(|()| true) })
-        })
+        .after_release(|connection, _| Box::pin(in_time(is_clean(connection))))
+}
+
+/// Whether the next borrower may have the connection: nothing is open on it, and no tenant is set.
+/// A borrower that gave up while its transaction began knows of none to roll back.
+async fn is_clean(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let mut left = Left::read(connection).await?;
+    if left.is_open {
+        connection.execute("rollback").await?;
+        left = Left::read(connection).await?;
+    }
+    if left.has_tenant {
+        tracing::error!("a database connection came back with its tenant still set");
+    }
+    Ok(!left.is_open && !left.has_tenant)
+}
+
+/// What a borrower left behind.
+#[derive(sqlx::FromRow)]
+struct Left {
+    is_open: bool,
+    has_tenant: bool,
+}
+
+impl Left {
+    /// In one message: a transaction that begins with it has its time.
+    async fn read(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let query = "select now() <> statement_timestamp() as is_open, \
+                     coalesce(current_setting('app.tenant_id', true), '') <> '' as has_tenant";
+        Self::from_row(&connection.fetch_one(query).await?)
+    }
 }
 
 async fn in_time<T>(
@@ -169,24 +218,4 @@ async fn in_time<T>(
 ) -> Result<T, sqlx::Error> {
     let late = |_| sqlx::Error::Io(ErrorKind::TimedOut.into());
     timeout(RELEASE_TIMEOUT, answer).await.map_err(late)?
-}
-
-/// The pool of requests. A connection that comes back with a tenant still set is closed, not handed
-/// to another tenant.
-fn tenant_pool(settings: &Settings, options: PgConnectOptions) -> PgPool {
-    pool_options(settings)
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                let tenant =
-                    sqlx::query_scalar!("select current_setting('app.tenant_id', true) as tenant")
-                        .fetch_one(connection);
-                let tenant = in_time(tenant).await?;
-                let is_clean = tenant.is_none_or(|tenant| tenant.is_empty());
-                if !is_clean {
-                    tracing::error!("a database connection came back with its tenant still set");
-                }
-                Ok(is_clean)
-            })
-        })
-        .connect_lazy_with(options)
 }

@@ -89,7 +89,6 @@ pub(super) async fn read<E: LedgerEvent>(
             break;
         }
     }
-    transaction.commit().await?;
     Ok(recorded)
 }
 
@@ -113,7 +112,6 @@ pub(super) async fn version(
     )
     .fetch_optional(&mut *transaction)
     .await?;
-    transaction.commit().await?;
     Ok(version.unwrap_or(0))
 }
 

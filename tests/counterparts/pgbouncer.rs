@@ -75,6 +75,7 @@ impl Pgbouncer {
             self.0.port
         );
         let mut settings = Settings::new(url.into());
+        settings.request_pool_max = 8;
         settings.pool_max = 8;
         settings.acquire_timeout = std::time::Duration::from_secs(30);
         settings

@@ -46,6 +46,5 @@ pub async fn of_property(
     )
     .fetch_one(&mut *transaction)
     .await?;
-    transaction.commit().await?;
     Ok(health)
 }

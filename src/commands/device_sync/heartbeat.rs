@@ -81,7 +81,7 @@ pub async fn run(
 
 async fn keep(resources: &Resources, actor: &Actor, report: &Report) -> sqlx::Result<Vec<Hint>> {
     let caller = &actor.caller;
-    let mut transaction = resources.ledger.pools().begin(&caller.tenant_id).await?;
+    let mut transaction = resources.ledger.pools().begin_passing(&caller.tenant_id).await?;
     status::keep(&mut transaction, actor, report).await?;
     let hints = hint::of_other_devices(&mut transaction, actor, report.at).await?;
     transaction.commit().await?;

@@ -97,7 +97,6 @@ pub async fn list(resources: &Resources, actor: &Actor) -> Result<Vec<Hint>, Com
     let read = async {
         let mut transaction = resources.ledger.pools().begin(&actor.caller.tenant_id).await?;
         let hints = of_other_devices(&mut transaction, actor, resources.clock.now()).await?;
-        transaction.commit().await?;
         sqlx::Result::Ok(hints)
     };
     read.await.map_err(unavailable)

@@ -111,7 +111,6 @@ pub async fn of_device(
     )
     .fetch_optional(&mut *transaction)
     .await?;
-    transaction.commit().await?;
     Ok(status)
 }
 
@@ -143,7 +142,6 @@ pub async fn of_operator(
     )
     .fetch_all(&mut *transaction)
     .await?;
-    transaction.commit().await?;
     Ok(statuses)
 }
 
@@ -167,7 +165,6 @@ pub async fn cursors(
     )
     .fetch_optional(&mut *transaction)
     .await?;
-    transaction.commit().await?;
     let Some((cursors, at)) = row.and_then(|row| row.cursors.zip(row.cursors_at)) else {
         return Ok(None);
     };

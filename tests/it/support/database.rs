@@ -47,6 +47,7 @@ impl TestDatabase {
 
         let mut settings = Settings::new(url(&admin, Role::App.name(), &name));
         settings.owner_url = Some(url(&admin, OWNER, &name));
+        settings.request_pool_max = 4;
         settings.pool_max = 4;
         let pools = Pools::connect(&settings).expect("the URL is one of Postgres");
         Self { admin, name, settings, pools }
@@ -79,6 +80,7 @@ impl TestDatabase {
     /// Pools of `max` connections a role that enter through `address`.
     pub fn pools_through(&self, address: std::net::SocketAddr, max: u32) -> Pools {
         let mut settings = Settings::new(self.url_through(address).into());
+        settings.request_pool_max = max;
         settings.pool_max = max;
         Pools::connect(&settings).expect("the URL is one of Postgres")
     }

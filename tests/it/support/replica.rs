@@ -35,6 +35,7 @@ impl Replica {
     /// connection here is not lost.
     pub fn start(world: &World) -> Self {
         let settings = Settings {
+            request_pool_max: 8,
             pool_max: 8,
             acquire_timeout: Duration::from_secs(30),
             ..world.database.settings().clone()

@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use sqlx::{AssertSqlSafe, PgConnection, postgres::PgPoolOptions};
 
 use super::{code, filled};
-use crate::support::database::TestDatabase;
+use crate::support::{database::TestDatabase, wait};
 
 /// Borrowers that wait for the one connection at the same time.
 const BORROWERS: u64 = 8;
@@ -28,6 +28,7 @@ async fn narrow() -> (TestDatabase, Pools, [TenantId; 2]) {
     let (database, test, a, b) = filled().await;
     test.stop().await;
     let mut settings = database.settings().clone();
+    settings.request_pool_max = 1;
     settings.pool_max = 1;
     settings.acquire_timeout = Duration::from_mins(1);
     let pools = Pools::connect(&settings).unwrap();
@@ -138,6 +139,37 @@ async fn ti_21_a_future_dropped_in_a_transaction_leaves_nothing_to_the_next_borr
         assert_eq!(keys(&mut again).await, ["usr_1"], "what was dropped was rolled back");
     }
     assert!(given_up > 0, "every statement was answered before it could be given up");
+}
+
+/// To its borrower it is no transaction yet, so that the driver rolls nothing back: what is written
+/// next by a statement of its own would never be committed.
+#[tokio::test]
+async fn ti_21_a_transaction_given_up_while_it_begins_is_not_left_open() {
+    let (_database, pools, [a, _]) = narrow().await;
+    let mut given_up = 0;
+    for _ in 0..50 {
+        for role in [pools.jobs(), pools.intake()] {
+            drop(role.acquire().await.unwrap());
+            wait::until("the connection is back", async || role.num_idle() == 1).await;
+            given_up += i32::from(role.begin().now_or_never().is_none());
+            assert!(!is_in_transaction(&mut role.acquire().await.unwrap()).await);
+        }
+        drop(pools.begin(&a).now_or_never());
+        let (_, seen) = look(&mut pools.begin(&a).await.unwrap()).await;
+        assert_eq!(seen.as_deref(), Some(a.as_str()));
+    }
+    assert!(given_up > 0, "every transaction began before it could be given up");
+}
+
+/// Two statements outside of a transaction have a time each.
+async fn is_in_transaction(connection: &mut PgConnection) -> bool {
+    let mut times = Vec::new();
+    for _ in 0..2 {
+        let time: String =
+            sqlx::query_scalar("select now()::text").fetch_one(&mut *connection).await.unwrap();
+        times.push(time);
+    }
+    times[0] == times[1]
 }
 
 async fn keys(transaction: &mut TenantTransaction) -> Vec<String> {

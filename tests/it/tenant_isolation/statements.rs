@@ -53,11 +53,11 @@ fn ti_24_only_a_tenants_transaction_gives_requests_a_connection() {
     assert_eq!(
         uses,
         [
-            "let mut transaction = self.app.begin().await?;",
+            "let mut transaction = self.app.begin_with(begin).await?;",
             "let mut connection = self.app.acquire().await?;",
             "self.app.close(),",
         ],
-        "`begin` sets the tenant, `isolation_defects` reads the catalogues"
+        "`start` sets the tenant, `isolation_defects` reads the catalogues"
     );
     let wrapper = "pub struct TenantTransaction(Transaction<'static, Postgres>);";
     assert!(pools.contains(wrapper), "its field is private");
