@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -16,7 +15,7 @@ use crate::{
     upstream::{CallContext, UpstreamError, reading::Reading},
     views::{
         TierError,
-        snapshot::{self, Snapshot, Standing, Subject},
+        snapshot::{self, Mark, Snapshot, Standing, Subject},
     },
 };
 
@@ -38,7 +37,7 @@ impl Composer {
         seen: &Standing,
     ) -> Composed {
         let composed = self.compose(place.subject(part), part, seen).await?;
-        if composed.mark == seen.mark {
+        if composed.is_after(seen.mark) {
             return Ok(composed);
         }
         self.compose(place.subject(part), part, seen).await
@@ -51,18 +50,12 @@ impl Composer {
         part: Part,
         seen: &Standing,
     ) -> Flight<Composed> {
-        let newer_than = seen.snapshot.as_ref().map(|snapshot| snapshot.as_of);
-        let (composer, of) = (self.clone(), subject.clone());
-        let begin = move || async move { composer.lead_or_follow(of, part, newer_than).await };
+        let (composer, of, seen) = (self.clone(), subject.clone(), seen.clone());
+        let begin = move || async move { composer.lead_or_follow(of, part, &seen).await };
         self.0.flights.join(subject, move || begin().boxed())
     }
 
-    async fn lead_or_follow(
-        &self,
-        subject: Subject,
-        part: Part,
-        newer_than: Option<DateTime<Utc>>,
-    ) -> Composed {
+    async fn lead_or_follow(&self, subject: Subject, part: Part, seen: &Standing) -> Composed {
         let deadline = Instant::now() + part.row().deadline;
         loop {
             let lead = snapshot::lead(&self.0.cache, &subject, part.row().deadline + LEAD_GRACE);
@@ -72,7 +65,7 @@ impl Composer {
             };
             let lead = lead.map(|lead| Release { composer: self.clone(), lead: Some(lead) });
             let standing = self.standing_of(&subject).await;
-            if let Some(snapshot) = standing.newer(newer_than) {
+            if let Some(snapshot) = standing.newer(seen) {
                 return Ok(Arc::new(snapshot));
             }
             if lead.is_some() {
@@ -97,7 +90,7 @@ impl Composer {
         &self,
         subject: &Subject,
         part: Part,
-        (deadline, mark): (Instant, Option<String>),
+        (deadline, mark): (Instant, Option<Mark>),
     ) -> Composed {
         let context = CallContext {
             property_id: Some(subject.property_id.clone()),
@@ -126,7 +119,7 @@ impl Composer {
         Ok(snapshot)
     }
 
-    fn snapshot(&self, content: &Content, mark: Option<String>) -> Snapshot {
+    fn snapshot(&self, content: &Content, mark: Option<Mark>) -> Snapshot {
         let items = serde_json::to_string(&content.items).expect("JSON can be written as text");
         let summary = content.summary.to_string();
         Snapshot { summary, items: Some(items), as_of: self.0.clock.now(), mark }

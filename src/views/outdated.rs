@@ -69,8 +69,9 @@ pub async fn changed(
     if subjects.is_empty() {
         return Ok(());
     }
+    // First: what is composed according to the plan is composed after the change.
+    snapshot::mark(cache, subjects, by).await?;
     let mut pipe = redis::pipe();
-    snapshot::mark(&mut pipe, subjects, by);
     plan(&mut pipe, Plan::Renew, subjects.iter().map(|subject| (subject, at)));
     if let Some(again_at) = again_at {
         plan(&mut pipe, Plan::Again, subjects.iter().map(|subject| (subject, again_at)));

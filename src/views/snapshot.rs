@@ -4,35 +4,33 @@
 //! Redis, cache tier:
 //! - hash `{tenant}:snapshot:<propertyId>:<part>[:<date>]`: `s` summary (JSON), `i` items (JSON list),
 //!   `a` composed at (unix milliseconds), `m` the mark that stood before it was composed. Ten minutes.
-//! - string `{tenant}:changed:<propertyId>:<part>`: the mark, new with every change. Longer than any
-//!   snapshot, so that one that was composed without a mark cannot outlive a later one.
-//! - string `{tenant}:changing:<propertyId>:<deviceId>`: this device has changed something there a moment
-//!   ago. Five seconds.
+//! - string `{tenant}:changed:<propertyId>:<part>`: the mark, greater with every change.
+//! - hash `{tenant}:changing:<propertyId>:<deviceId>`: what this device has changed there a moment ago, as
+//!   part → its mark's number. Five seconds.
 //! - string `{tenant}:used:<propertyId>:<part>`: somebody has read it in the last minute.
 //! - sorted set `g:snapshots`: the keys of the snapshots, so that nobody has to look through all keys.
 //! - sorted set `{tenant}:composed`: the tenant's properties that a snapshot is kept of, by the last one.
 //! - string `{tenant}:composing:<propertyId>:<part>[:<date>]`: the instance that composes it now.
 
 mod lead;
+mod mark;
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use events::{DeviceId, PropertyId, TenantId};
-use redis::{Pipeline, RedisError, Value};
-use ulid::Ulid;
+use redis::{RedisError, Value};
 
-pub use self::lead::{Lead, lead, release};
+use self::mark::changing_key;
+pub use self::{
+    lead::{Lead, lead, release},
+    mark::{Mark, await_change, mark},
+};
 use super::{Redis, TenantKey, key::SNAPSHOTS, millis};
 
 /// How long a snapshot may stand in for an upstream that is away.
 pub const KEPT_FOR: Duration = Duration::from_mins(10);
 const AREA: &str = "snapshot";
-/// How long a device that has changed something waits for what is new: longer than that takes.
-const CHANGING_FOR: Duration = Duration::from_secs(5);
-/// Before a mark, which then tells no time: the change is waited for by everybody.
-const AWAITED: &str = "awaited:";
-const MARK_KEPT_FOR: Duration = Duration::from_mins(15);
 /// What was read so long ago is on nobody's screen.
 const USED_FOR: Duration = Duration::from_mins(1);
 
@@ -56,7 +54,7 @@ pub struct Snapshot {
     pub items: Option<String>,
     pub as_of: DateTime<Utc>,
     /// The mark that stood before the upstream was asked.
-    pub mark: Option<String>,
+    pub mark: Option<Mark>,
 }
 
 /// What stands about a subject.
@@ -64,9 +62,9 @@ pub struct Snapshot {
 pub struct Standing {
     pub snapshot: Option<Snapshot>,
     /// The last change, as far as it was heard of.
-    pub mark: Option<String>,
-    /// The reader has changed something at the property a moment ago, or looks at a day that no
-    /// worker composes anew: what has changed is waited for.
+    pub mark: Option<Mark>,
+    /// The reader has changed it after the snapshot was composed, or looks at a day that no worker
+    /// composes anew: what has changed is waited for.
     pub is_awaited: bool,
 }
 
@@ -74,9 +72,7 @@ impl Standing {
     /// When it changed last, if somebody who looks at it may look at what was before for a moment:
     /// it is being composed anew.
     pub fn changing_since(&self) -> Option<DateTime<Utc>> {
-        let mark = self.mark.as_ref().filter(|_| !self.is_awaited)?;
-        let millis = Ulid::from_string(mark).ok()?.timestamp_ms();
-        DateTime::from_timestamp_millis(i64::try_from(millis).ok()?)
+        self.mark.filter(|_| !self.is_awaited)?.shown_since()
     }
 
     /// Whether nothing is known to have changed since the snapshot was composed.
@@ -84,10 +80,24 @@ impl Standing {
         self.snapshot.as_ref().is_some_and(|snapshot| snapshot.mark == self.mark)
     }
 
-    /// A snapshot that was composed after this time, and since when nothing has changed.
-    pub fn newer(&self, than: Option<DateTime<Utc>>) -> Option<Snapshot> {
-        let snapshot = self.snapshot.as_ref().filter(|_| self.is_unchanged())?;
-        than.is_none_or(|than| than < snapshot.as_of).then(|| snapshot.clone())
+    /// The snapshot, if it was composed after the one that was seen and after the change that was
+    /// known then.
+    pub fn newer(&self, than: &Self) -> Option<Snapshot> {
+        let composed_at = |standing: &Self| standing.snapshot.as_ref().map(|it| it.as_of);
+        let snapshot = self.snapshot.as_ref()?;
+        let is_newer = composed_at(than) < composed_at(self) && snapshot.is_after(than.mark);
+        is_newer.then(|| snapshot.clone())
+    }
+}
+
+impl Snapshot {
+    /// Whether its upstream was asked after this change.
+    pub fn is_after(&self, change: Option<Mark>) -> bool {
+        self.position() >= change.map(|mark| mark.number)
+    }
+
+    fn position(&self) -> Option<u64> {
+        self.mark.map(|mark| mark.number)
     }
 }
 
@@ -120,11 +130,6 @@ impl Subject {
     }
 }
 
-fn changing_key(subject: &Subject, device_id: &DeviceId) -> TenantKey {
-    let key = TenantKey::new(&subject.tenant_id, "changing").then(subject.property_id.as_str());
-    key.then(device_id.as_str())
-}
-
 /// What stands about each subject, in their order, in one round trip; `with_items`: the lists too. All
 /// are of one property, which `reader` may have changed itself.
 ///
@@ -137,8 +142,8 @@ pub async fn read(
 ) -> Result<Vec<Standing>, RedisError> {
     let mut pipe = redis::pipe();
     match (subjects.first(), reader) {
-        (Some(subject), Some(reader)) => pipe.cmd("EXISTS").arg(changing_key(subject, reader)),
-        _ => pipe.cmd("ECHO").arg(0),
+        (Some(subject), Some(reader)) => pipe.cmd("HGETALL").arg(changing_key(subject, reader)),
+        _ => pipe.cmd("ECHO").arg(""),
     };
     for subject in subjects {
         pipe.cmd("HMGET").arg(subject.snapshot_key()).arg("s").arg("a").arg("m");
@@ -148,26 +153,37 @@ pub async fn read(
         pipe.cmd("GET").arg(subject.mark_key());
     }
     let found: Vec<Value> = pipe.query_async(&mut cache.shared()).await?;
-    let [is_changing, found @ ..] = &found[..] else { return Ok(Vec::new()) };
-    let is_changing = redis::from_redis_value::<u8>(is_changing.clone())? != 0;
-    let awaited = subjects.iter().map(|subject| is_changing || subject.date.is_some());
-    found.chunks(2).zip(awaited).map(|(found, is_awaited)| standing(found, is_awaited)).collect()
+    let [own, found @ ..] = &found[..] else { return Ok(Vec::new()) };
+    let own: HashMap<String, u64> = match reader {
+        Some(_) => redis::from_redis_value(own.clone())?,
+        None => HashMap::new(),
+    };
+    let standing = |(subject, found): (&Subject, &[Value])| {
+        let mut standing = standing(found)?;
+        let position = standing.snapshot.as_ref().and_then(Snapshot::position);
+        let is_own = own.get(subject.part).is_some_and(|own| position < Some(*own));
+        standing.is_awaited = is_own || subject.date.is_some();
+        Ok(standing)
+    };
+    subjects.iter().zip(found.chunks(2)).map(standing).collect()
 }
 
-fn standing(found: &[Value], is_awaited: bool) -> Result<Standing, RedisError> {
+fn standing(found: &[Value]) -> Result<Standing, RedisError> {
     let [snapshot, mark] = found else { return Ok(Standing::default()) };
     let fields: Vec<Option<String>> = redis::from_redis_value(snapshot.clone())?;
     let mut fields = fields.into_iter();
     let mut next = || fields.next().flatten();
-    let (summary, as_of, composed_at_mark, items) = (next(), next(), next(), next());
+    let (summary, as_of, composed_after, items) = (next(), next(), next(), next());
     let as_of = as_of.and_then(|at| DateTime::from_timestamp_millis(at.parse().ok()?));
     let snapshot = summary.zip(as_of).map(|(summary, as_of)| Snapshot {
         summary,
         items,
         as_of,
-        mark: composed_at_mark.filter(|mark| !mark.is_empty()),
+        mark: composed_after.and_then(|mark| Mark::parse(&mark)),
     });
-    Ok(Standing { snapshot, mark: redis::from_redis_value(mark.clone())?, is_awaited })
+    let mark: Option<String> = redis::from_redis_value(mark.clone())?;
+    let mark = mark.map(|mark| Mark::parse(&mark).unwrap_or(Mark::UNREADABLE));
+    Ok(Standing { snapshot, mark, is_awaited: false })
 }
 
 /// Keeps a snapshot for ten minutes.
@@ -186,7 +202,7 @@ pub async fn keep(cache: &Redis, subject: &Subject, snapshot: &Snapshot) -> Resu
         .arg("a")
         .arg(snapshot.as_of.timestamp_millis())
         .arg("m")
-        .arg(snapshot.mark.as_deref().unwrap_or_default())
+        .arg(snapshot.mark.map(|mark| mark.to_string()).unwrap_or_default())
         .ignore();
     pipe.cmd("PEXPIRE").arg(&key).arg(millis(KEPT_FOR)).ignore();
     let (composed_at, kept_ms) = (snapshot.as_of.timestamp_millis(), KEPT_FOR.as_millis());
@@ -241,32 +257,6 @@ fn subject_of(key: &str, parts: &[&'static str]) -> Option<Subject> {
     let part = parts.iter().find(|part| **part == name)?;
     let (tenant_id, property_id) = (tenant_id.parse().ok()?, property_id.parse().ok()?);
     Some(Subject { tenant_id, property_id, part, date })
-}
-
-/// Marks these as changed. The device that has changed them, if one has, waits for what is new.
-pub(super) fn mark(pipe: &mut Pipeline, subjects: &[Subject], by: Option<&DeviceId>) {
-    if let Some((subject, device_id)) = subjects.first().zip(by) {
-        let key = changing_key(subject, device_id);
-        pipe.cmd("SET").arg(key).arg(1).arg("PX").arg(millis(CHANGING_FOR)).ignore();
-    }
-    set_marks(pipe, subjects, &Ulid::generate().to_string());
-}
-
-/// Marks these as changed so that nobody looks at what was before: it is not being composed anew.
-///
-/// # Errors
-/// When Redis fails.
-pub async fn await_change(cache: &Redis, subjects: &[Subject]) -> Result<(), RedisError> {
-    let mut pipe = redis::pipe();
-    set_marks(&mut pipe, subjects, &format!("{AWAITED}{}", Ulid::generate()));
-    pipe.exec_async(&mut cache.shared()).await
-}
-
-fn set_marks(pipe: &mut Pipeline, subjects: &[Subject], mark: &str) {
-    for subject in subjects {
-        let (key, kept_for) = (subject.mark_key(), millis(MARK_KEPT_FOR));
-        pipe.cmd("SET").arg(key).arg(mark).arg("PX").arg(kept_for).ignore();
-    }
 }
 
 /// Notes that somebody looks at these.

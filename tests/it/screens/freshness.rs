@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 
 use super::*;
-use crate::support::{desktop::key, platform::happened, wait};
+use crate::support::{desktop::key, platform::happened, service::Service, wait};
 
 impl Desk {
     /// Lets every snapshot of a property be so many seconds older.
@@ -199,9 +199,7 @@ async fn a_mutation_makes_every_screen_that_shows_it_new() {
         desk.whole_board(board).await;
     }
     let task = desk.open_task().await;
-    let path = format!("/housekeeping/tasks/{task}/start?propertyId={}", desk.desktop.property());
-    let started = desk.desktop.post(&desk.service, &path, &key(), &json!({})).await;
-    assert_eq!(started.status, StatusCode::OK, "{}", started.body);
+    start_task(&desk.service, &mut desk.desktop, &task).await;
     for board in ["today", "housekeeping"] {
         let tasks = desk.first_fresh(board, "tasks").await;
         let shown = tasks.iter().find(|it| it["id"] == task.as_str()).unwrap();
@@ -211,37 +209,73 @@ async fn a_mutation_makes_every_screen_that_shows_it_new() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_just_changed_is_shown_as_it_was_but_not_to_who_has_changed_it() {
+    let (mut desk, mut colleague) = two_clerks().await;
+    let task = desk.open_task().await;
+    // Long enough that the worker has not composed it anew before the colleague looks.
+    slow_housekeeping(&desk).await;
+
+    start_task(&desk.service, &mut desk.desktop, &task).await;
+    let theirs = colleague.get(&desk.service, &housekeeping(&colleague)).await;
+    let own = desk.board("housekeeping").await;
+
+    assert_eq!(theirs.headers["x-cache"], "stale");
+    assert_eq!(section(&theirs.body, "tasks")["status"], "stale");
+    assert_eq!(state_of(&task, &theirs.body), "created");
+    assert_ne!(own.headers["x-cache"], "stale", "who has changed it waits");
+    assert_eq!(state_of(&task, &own.body), "started");
+    wait::until("the colleague's board is new", async || {
+        let theirs = colleague.get(&desk.service, &housekeeping(&colleague)).await;
+        state_of(&task, &theirs.body) == "started"
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_seen_a_change_of_its_own_does_not_wait_for_those_of_others() {
+    let (mut desk, mut colleague) = two_clerks().await;
+    let own = desk.open_task().await;
+    start_task(&desk.service, &mut desk.desktop, &own).await;
+    assert_eq!(state_of(&own, &desk.board("housekeeping").await.body), "started");
+    let theirs = desk.open_task().await;
+    slow_housekeeping(&desk).await;
+
+    start_task(&desk.service, &mut colleague, &theirs).await;
+    let seen = desk.board("housekeeping").await;
+    let seen_by_colleague = colleague.get(&desk.service, &housekeeping(&colleague)).await;
+
+    assert_eq!(section(&seen.body, "tasks")["status"], "stale");
+    assert_eq!((state_of(&own, &seen.body), state_of(&theirs, &seen.body)), ("started", "created"));
+    assert_eq!(state_of(&theirs, &seen_by_colleague.body), "started");
+}
+
+/// Two desktops of one property, at which the board of housekeeping is kept.
+async fn two_clerks() -> (Desk, Desktop) {
     let mut desk = Desk::start().await;
     let options = json!({ "propertyIds": [desk.desktop.property()] });
     let tenant_id = desk.desktop.text("tenantId").to_owned();
-    let mut colleague = Desktop::sign_in(&desk.world, &tenant_id, options).await;
+    let colleague = Desktop::sign_in(&desk.world, &tenant_id, options).await;
     desk.whole_board("housekeeping").await;
-    let task = desk.open_task().await;
-    // Long enough that the worker has not composed it anew before the colleague looks.
+    (desk, colleague)
+}
+
+async fn slow_housekeeping(desk: &Desk) {
     let slow = json!({ "latencyMs": 400 });
     crate::support::platform::fault(&desk.world, "housekeeping-service", &slow).await;
+}
 
-    let path = format!("/housekeeping/tasks/{task}/start?propertyId={}", desk.desktop.property());
-    let started = desk.desktop.post(&desk.service, &path, &key(), &json!({})).await;
+fn housekeeping(desktop: &Desktop) -> String {
+    format!("/housekeeping?propertyId={}", desktop.property())
+}
+
+async fn start_task(service: &Service, desktop: &mut Desktop, task: &str) {
+    let path = format!("/housekeeping/tasks/{task}/start?propertyId={}", desktop.property());
+    let started = desktop.post(service, &path, &key(), &json!({})).await;
     assert_eq!(started.status, StatusCode::OK, "{}", started.body);
-    let board = format!("/housekeeping?propertyId={}", desk.desktop.property());
-    let theirs = colleague.get(&desk.service, &board).await;
-    let own = desk.board("housekeeping").await;
+}
 
-    let state = |board: &Value| {
-        let tasks = section(board, "tasks")["items"].as_array().unwrap();
-        let shown = tasks.iter().find(|it| it["id"] == task.as_str()).unwrap();
-        shown["state"].as_str().unwrap().to_owned()
-    };
-    assert_eq!(theirs.headers["x-cache"], "stale");
-    assert_eq!(section(&theirs.body, "tasks")["status"], "stale");
-    assert_eq!(state(&theirs.body), "created");
-    assert_ne!(own.headers["x-cache"], "stale", "who has changed it waits");
-    assert_eq!(state(&own.body), "started");
-    wait::until("the colleague's board is new", async || {
-        state(&colleague.get(&desk.service, &board).await.body) == "started"
-    })
-    .await;
+fn state_of<'a>(task: &str, board: &'a Value) -> &'a str {
+    let tasks = section(board, "tasks")["items"].as_array().unwrap();
+    tasks.iter().find(|it| it["id"] == task).unwrap()["state"].as_str().unwrap()
 }
 
 async fn open_work_order(desk: &Desk, property_id: &str) {
