@@ -25,7 +25,7 @@ const FOLLOW_POLL: Duration = Duration::from_millis(20);
 const LEAD_GRACE: Duration = Duration::from_millis(250);
 
 /// A tier that takes longer than this is done without: the upstream has its time, too.
-const TIER_WAIT: Duration = Duration::from_millis(100);
+const TIER_WAIT: Duration = Duration::from_millis(250);
 
 impl Composer {
     /// Composes a part anew. What was under way already may have been asked for before the change
@@ -108,15 +108,24 @@ impl Composer {
             absence(&error)
         })?;
         let snapshot = Arc::new(self.snapshot(&said, mark));
-        let keeping = async {
-            snapshot::keep(&self.0.cache, subject, &snapshot).await?;
-            self.plan_renewal(subject, part).await;
-            Ok(())
-        };
-        if in_time(keeping).await.is_none() {
-            tracing::warn!(part = part.row().name, "a snapshot cannot be kept");
-        }
+        self.keep(subject.clone(), part, Arc::clone(&snapshot)).await;
         Ok(snapshot)
+    }
+
+    /// Keeps it for who comes next. Who waits for it now does not wait for a tier that is slow, nor is
+    /// it lost then: every reader would ask for it anew while there is least time for that.
+    async fn keep(&self, subject: Subject, part: Part, snapshot: Arc<Snapshot>) {
+        let composer = self.clone();
+        let keeping = self.0.tracker.spawn(async move {
+            match snapshot::keep(&composer.0.cache, &subject, &snapshot).await {
+                Ok(()) => composer.plan_renewal(&subject, part).await,
+                Err(error) => {
+                    let part = part.row().name;
+                    tracing::warn!(part, error = %error, "a snapshot cannot be kept");
+                }
+            }
+        });
+        let _late = timeout(TIER_WAIT, keeping).await;
     }
 
     fn snapshot(&self, content: &Content, mark: Option<Mark>) -> Snapshot {

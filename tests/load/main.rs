@@ -35,7 +35,7 @@ use tokio::time::Instant;
 use self::{
     fleet::Fleet,
     operation::{Operations, Pace},
-    scenario::Scenario,
+    scenario::{DESKTOPS, Scenario},
     summary::Summary,
     usage::Usage,
     witness::Witnesses,
@@ -50,7 +50,7 @@ struct Arguments {
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(10..=600))]
     seconds: u32,
     /// Desktops, each with a live stream.
-    #[arg(long, default_value_t = 2_500, value_parser = clap::value_parser!(u32).range(50..=10_000))]
+    #[arg(long, default_value_t = DESKTOPS, value_parser = clap::value_parser!(u32).range(50..=10_000))]
     desktops: u32,
     /// Of the scenario's rates.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=2_000))]
@@ -84,7 +84,7 @@ async fn main() -> ExitCode {
     let cache = fleet.cache().await.since(&cache_before);
     let heard = witnesses.close(&fleet, &raised).await;
     let doubled = operations.doubled(&fleet, &samples).await;
-    let summary = Summary { scenario, samples, heard, cache, doubled, used };
+    let summary = Summary { scenario, desktops, samples, heard, cache, doubled, used };
     println!("{}", summary.table());
     let (line, is_met) = summary.verdict();
     println!("{line}");

@@ -4,6 +4,9 @@ use std::{fmt, time::Duration};
 
 use clap::ValueEnum;
 
+/// Of the capacity model.
+pub const DESKTOPS: u32 = 2_500;
+
 /// What desktops go through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
@@ -116,9 +119,9 @@ impl Scenario {
         }
     }
 
-    /// What the service may keep resident, in MiB, where the load is the capacity model's.
-    pub fn resident_mib_max(self) -> Option<f64> {
-        (self == Self::Steady).then_some(100.0)
+    /// What the service may keep resident, in MiB, where load and desktops are the capacity model's.
+    pub fn resident_mib_max(self, desktops: u32) -> Option<f64> {
+        (self == Self::Steady && desktops <= DESKTOPS).then_some(100.0)
     }
 
     pub fn breaks_streams(self) -> bool {

@@ -21,6 +21,7 @@ const LOG_OUT_MAX: Duration = Duration::from_secs(5);
 
 pub struct Summary {
     pub scenario: Scenario,
+    pub desktops: u32,
     pub samples: Vec<Sample>,
     pub heard: Heard,
     pub cache: Cache,
@@ -90,7 +91,7 @@ impl Summary {
         require(quantile(&mut all, 0.95) < self.scenario.p95_max(), "all p95");
         require(errors < ERRORS_PERCENT_MAX, "errors");
         require(self.scenario.found_percent_min() < self.cache.found_percent(), "cache hits");
-        let resident_max = self.scenario.resident_mib_max();
+        let resident_max = self.scenario.resident_mib_max(self.desktops);
         require(resident_max.is_none_or(|max| self.used.resident_mib < max), "resident memory");
         require(self.heard.missed == 0 && self.heard.repeated == 0, "live streams");
         require(self.doubled == 0, "idempotency");
