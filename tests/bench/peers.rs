@@ -1,0 +1,338 @@
+//! Dashboards and proofs, beside a Node service that does the same work for the same desktops on the
+//! same stores and upstreams. tests/counterparts holds the peer to that.
+//!
+//! Closed loop, in alternation: what counts is the processor's time a request takes of the server, not
+//! how fast the client is. What the service does and the peer does not (fences, rates, version floor,
+//! sessions, circuits, its workers and the intake of events) counts against the service.
+
+pub mod program;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    process::Command,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use reqwest::{
+    Method, RequestBuilder, StatusCode,
+    header::{ACCEPT, ACCEPT_LANGUAGE},
+};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::{
+    report::{Figure, Report, quantile},
+    screens,
+    seats::HTTP,
+    support::{
+        desktop::Desktop,
+        durations::milliseconds,
+        service::{Service, World},
+    },
+    usage::Usage,
+};
+
+const TENANTS: usize = 6;
+/// Of either, in alternation; the first is warm-up.
+const ROUNDS: usize = 6;
+/// In a round.
+const REQUESTS: u32 = 3_000;
+const COLD_REQUESTS: u32 = 300;
+const AT_ONCE: usize = 16;
+/// What is cold asks fourteen times as many upstreams.
+const COLD_AT_ONCE: usize = 6;
+const PEER: &str = "Fastify + jose + ioredis + undici";
+const SERVER_CORE: &str = "0";
+const OTHER_CORE: &str = "1";
+
+struct Bench {
+    world: World,
+    contenders: [Contender; 2],
+    /// One of every property that has any.
+    desktops: Vec<Desktop>,
+    percent: u32,
+}
+
+struct Contender {
+    name: &'static str,
+    service: Service,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy)]
+enum Work {
+    /// The least there is behind a token and a proof.
+    Session,
+    /// Everything from snapshots, in one document.
+    Warm,
+    /// Nothing from snapshots, in frames.
+    Cold,
+}
+
+/// One round of one contender.
+struct Round {
+    cpu_micros: f64,
+    resident_mib: f64,
+    driver_cores: f64,
+    took: Vec<Duration>,
+}
+
+/// All rounds of both; the first is the service.
+struct Compared([Vec<Round>; 2]);
+
+pub async fn run(percent: u32) -> Report {
+    let bench = Bench::start(percent).await;
+    let tokens = bench.compare(Work::Session).await;
+    let url = format!("{}/sim/events", bench.world.simulator.url());
+    let mut changing = JoinSet::new();
+    changing.spawn(screens::change(url, bench.places()));
+    let warm = bench.compare(Work::Warm).await;
+    assert!(changing.try_join_next().is_none(), "events cannot be published");
+    changing.shutdown().await;
+    let cold = bench.compare(Work::Cold).await;
+    let [ours, theirs] = warm.of(|round| round.resident_mib);
+    Report(vec![
+        tokens.figure("a session behind token and proof, processor", 1.0 / 4.0),
+        warm.figure("a warm dashboard, processor", 1.0 / 6.0),
+        cold.figure("a cold dashboard, processor", 0.4),
+        Figure::smaller("resident, warm dashboards", ours, (PEER, theirs)),
+    ])
+}
+
+impl Bench {
+    async fn start(percent: u32) -> Self {
+        let is_pinned = pin(std::process::id(), OTHER_CORE);
+        let world = World::with_tenants(TENANTS).await;
+        let one_core = [("CONNECTIONS_PER_ADDRESS_MAX", "0"), ("TOKIO_WORKER_THREADS", "1")];
+        let ours = world.service_with(&one_core).await;
+        let peer = program::start(&world).await;
+        for service in [&ours, &peer] {
+            pin(service.process_id(), SERVER_CORE);
+        }
+        let place = if is_pinned {
+            "servers on one core, client, platform and Redis on another"
+        } else {
+            "nothing is pinned: no taskset, or one core"
+        };
+        println!("backoffice {} beside {}", env!("CARGO_PKG_VERSION"), program::versions());
+        println!("{place}; {ROUNDS} rounds in alternation, the first dropped, medians\n");
+        let desktops = desktops(&world, &ours).await;
+        let contenders = [("backoffice", ours), ("node", peer)]
+            .map(|(name, service)| Contender { name, service });
+        Self { world, contenders, desktops, percent }
+    }
+
+    async fn compare(&self, work: Work) -> Compared {
+        let mut rounds = [Vec::new(), Vec::new()];
+        for number in 0..ROUNDS {
+            for (contender, rounds) in self.contenders.iter().zip(&mut rounds) {
+                let round = self.round(contender, work).await;
+                if 0 < number {
+                    rounds.push(round);
+                }
+            }
+        }
+        for (contender, rounds) in self.contenders.iter().zip(&rounds) {
+            println!("{:<12} {:<20} {}", contender.name, work.path_name(), Summary(rounds));
+        }
+        Compared(rounds)
+    }
+
+    async fn round(&self, contender: &Contender, work: Work) -> Round {
+        if matches!(work, Work::Cold) {
+            return self.cold_round(contender).await;
+        }
+        // What others have done since is made good.
+        self.send(contender, work, self.one_each(), AT_ONCE).await;
+        let requests = (REQUESTS * self.percent / 100).max(1);
+        let requests = self.signed(contender, work, requests);
+        let metered = Metered::begin(contender);
+        let took = send_all(requests, AT_ONCE).await;
+        metered.end(took)
+    }
+
+    /// All properties at once, as often as it takes; each time without a snapshot.
+    async fn cold_round(&self, contender: &Contender) -> Round {
+        let batches = (COLD_REQUESTS * self.percent / 100).max(1).div_ceil(self.one_each());
+        let metered = Metered::begin(contender);
+        let mut took = Vec::new();
+        for _ in 0..batches {
+            self.forget_snapshots().await;
+            took.extend(self.send(contender, Work::Cold, self.one_each(), COLD_AT_ONCE).await);
+        }
+        metered.end(took)
+    }
+
+    async fn send(
+        &self,
+        contender: &Contender,
+        work: Work,
+        requests: u32,
+        at_once: usize,
+    ) -> Vec<Duration> {
+        send_all(self.signed(contender, work, requests), at_once).await
+    }
+
+    /// Requests with their proofs: many desktops have many processors for signing.
+    fn signed(&self, contender: &Contender, work: Work, count: u32) -> Vec<RequestBuilder> {
+        let desktops = self.desktops.iter().cycle().take(usize::try_from(count).unwrap());
+        desktops.map(|desktop| work.of(desktop, &contender.service)).collect()
+    }
+
+    fn one_each(&self) -> u32 {
+        u32::try_from(self.desktops.len()).unwrap()
+    }
+
+    fn places(&self) -> Vec<(String, String)> {
+        let place = |desktop: &Desktop| {
+            (desktop.text("tenantId").to_owned(), desktop.property().to_owned())
+        };
+        self.desktops.iter().map(place).collect()
+    }
+
+    async fn forget_snapshots(&self) {
+        let cache = &self.world.cache_tier;
+        let keys = cache.keys().await;
+        let kept = keys.iter().filter(|key| key.contains("snapshot:")).map(String::as_str);
+        let unlink: Vec<&str> = ["UNLINK"].into_iter().chain(kept).collect();
+        if 1 < unlink.len() {
+            cache.command(&unlink).await;
+        }
+    }
+}
+
+/// A desktop of every property, with an open session and the inboxes of its property built.
+async fn desktops(world: &World, service: &Service) -> Vec<Desktop> {
+    let mut desktops = BTreeMap::new();
+    for tenant_id in world.simulator.tenant_ids() {
+        let known = Desktop::sign_in(world, &tenant_id, json!({})).await;
+        for property_id in known.grant["propertyIds"].as_array().unwrap() {
+            let options = json!({ "propertyIds": [property_id] });
+            let mut desktop =
+                Desktop::sign_in_over(HTTP.clone(), (world, &tenant_id), options).await;
+            let path = dashboard(&desktop);
+            let answer = desktop.get(service, &path).await;
+            assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+            desktops.insert(property_id.to_string(), desktop);
+        }
+    }
+    desktops.into_values().collect()
+}
+
+fn dashboard(desktop: &Desktop) -> String {
+    format!("/dashboard?propertyId={}", desktop.property())
+}
+
+impl Work {
+    fn of(self, desktop: &Desktop, service: &Service) -> RequestBuilder {
+        let (path, form) = match self {
+            Self::Session => ("/session".to_owned(), "application/json"),
+            Self::Warm => (dashboard(desktop), "application/json"),
+            Self::Cold => (dashboard(desktop), "application/x-ndjson"),
+        };
+        let proof = desktop.proof(service, &Method::GET, &path);
+        let request = desktop.signed(service, Method::GET, &path, &proof);
+        request.header(ACCEPT, form).header(ACCEPT_LANGUAGE, "en")
+    }
+
+    const fn path_name(self) -> &'static str {
+        match self {
+            Self::Session => "token and proof",
+            Self::Warm => "warm dashboards",
+            Self::Cold => "cold dashboards",
+        }
+    }
+}
+
+/// Sends them all, so many at a time; answers how long each took.
+async fn send_all(requests: Vec<RequestBuilder>, at_once: usize) -> Vec<Duration> {
+    let requests = Arc::new(Mutex::new(requests.into_iter()));
+    let mut clients = JoinSet::new();
+    for _ in 0..at_once {
+        let requests = Arc::clone(&requests);
+        clients.spawn(async move {
+            let mut took = Vec::new();
+            loop {
+                let next = requests.lock().unwrap().next();
+                let Some(request) = next else { return took };
+                let began_at = Instant::now();
+                let answer = request.send().await.unwrap();
+                let (status, body) = (answer.status(), answer.text().await.unwrap());
+                took.push(began_at.elapsed());
+                assert_eq!(status, StatusCode::OK, "{body}");
+            }
+        });
+    }
+    clients.join_all().await.concat()
+}
+
+/// A round that has begun.
+struct Metered {
+    server: Usage,
+    driver: Usage,
+}
+
+impl Metered {
+    fn begin(contender: &Contender) -> Self {
+        let (server, driver) = (Usage::begin(&contender.service), Usage::of(std::process::id()));
+        Self { server, driver }
+    }
+
+    fn end(self, took: Vec<Duration>) -> Round {
+        let used = self.server.end(took.len());
+        Round {
+            cpu_micros: used.cpu_micros_an_operation,
+            resident_mib: used.resident_mib,
+            driver_cores: self.driver.end(1).cores,
+            took,
+        }
+    }
+}
+
+impl Compared {
+    /// The medians of both.
+    fn of(&self, what: impl Fn(&Round) -> f64 + Copy) -> [f64; 2] {
+        self.0.each_ref().map(|rounds| median(rounds, what))
+    }
+
+    fn figure(&self, name: &'static str, target: f64) -> Figure {
+        let [ours, theirs] = self.of(|round| round.cpu_micros);
+        Figure::beside(name, ours, (PEER, theirs), target)
+    }
+}
+
+fn median(rounds: &[Round], what: impl Fn(&Round) -> f64) -> f64 {
+    let mut values: Vec<f64> = rounds.iter().map(what).collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The rounds of one contender, as a line.
+struct Summary<'a>(&'a [Round]);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = |what: fn(&Round) -> f64| median(self.0, what);
+        let cpu_micros = of(|round| round.cpu_micros);
+        let mut took: Vec<Duration> =
+            self.0.iter().flat_map(|round| round.took.iter().copied()).collect();
+        let [p50, p95] = [0.5, 0.95].map(|fraction| milliseconds(quantile(&mut took, fraction)));
+        write!(
+            f,
+            "{cpu_micros:>6.0} us a request, {:>6.0} requests a core-second, \
+             {:.0} MiB, p50 {p50:.1} ms, p95 {p95:.1} ms; the client took {:.2} cores",
+            1e6 / cpu_micros,
+            of(|round| round.resident_mib),
+            of(|round| round.driver_cores),
+        )
+    }
+}
+
+/// Holds a process to one core; false where that cannot be done.
+fn pin(process_id: u32, core: &str) -> bool {
+    let process_id = process_id.to_string();
+    let pinned = Command::new("taskset").args(["-a", "-p", "-c", core, &process_id]).output();
+    pinned.is_ok_and(|output| output.status.success())
+}
