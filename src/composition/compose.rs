@@ -16,7 +16,7 @@ use crate::{
     upstream::{CallContext, UpstreamError, reading::Reading},
     views::{
         TierError,
-        snapshot::{self, Snapshot, Standing, Subject},
+        snapshot::{self, Mark, Snapshot, Standing, Subject},
     },
 };
 
@@ -97,7 +97,7 @@ impl Composer {
         &self,
         subject: &Subject,
         part: Part,
-        (deadline, mark): (Instant, Option<String>),
+        (deadline, mark): (Instant, Option<Mark>),
     ) -> Composed {
         let context = CallContext {
             property_id: Some(subject.property_id.clone()),
@@ -114,6 +114,8 @@ impl Composer {
             tracing::warn!(part = part.row().name, error = %error, "a part is not there");
             absence(&error)
         })?;
+        let position = mark.as_ref().and_then(Mark::position);
+        tracing::debug!(part = part.row().name, position, "a part is composed");
         let snapshot = Arc::new(self.snapshot(&said, mark));
         let keeping = async {
             snapshot::keep(&self.0.cache, subject, &snapshot).await?;
@@ -126,7 +128,7 @@ impl Composer {
         Ok(snapshot)
     }
 
-    fn snapshot(&self, content: &Content, mark: Option<String>) -> Snapshot {
+    fn snapshot(&self, content: &Content, mark: Option<Mark>) -> Snapshot {
         let items = serde_json::to_string(&content.items).expect("JSON can be written as text");
         let summary = content.summary.to_string();
         Snapshot { summary, items: Some(items), as_of: self.0.clock.now(), mark }

@@ -70,7 +70,7 @@ pub async fn changed(
         return Ok(());
     }
     let mut pipe = redis::pipe();
-    snapshot::mark(&mut pipe, subjects, by);
+    snapshot::mark(&mut pipe, (subjects, by), at);
     plan(&mut pipe, Plan::Renew, subjects.iter().map(|subject| (subject, at)));
     if let Some(again_at) = again_at {
         plan(&mut pipe, Plan::Again, subjects.iter().map(|subject| (subject, again_at)));

@@ -3,9 +3,9 @@
 //!
 //! Redis, cache tier:
 //! - hash `{tenant}:snapshot:<propertyId>:<part>[:<date>]`: `s` summary (JSON), `i` items (JSON list),
-//!   `a` composed at (unix milliseconds), `m` the mark that stood before it was composed. Ten minutes.
-//! - string `{tenant}:changed:<propertyId>:<part>`: the mark, new with every change. Longer than any
-//!   snapshot, so that one that was composed without a mark cannot outlive a later one.
+//!   `a` composed at (unix milliseconds), `m` the mark that stood before it was composed: its source position. Ten minutes.
+//! - string `{tenant}:changed:<propertyId>:<part>`: the mark, new with every change ([`Mark`]). Longer
+//!   than any snapshot, so that one that was composed without a mark cannot outlive a later one.
 //! - string `{tenant}:changing:<propertyId>:<deviceId>`: this device has changed something there a moment
 //!   ago. Five seconds.
 //! - string `{tenant}:used:<propertyId>:<part>`: somebody has read it in the last minute.
@@ -14,25 +14,24 @@
 //! - string `{tenant}:composing:<propertyId>:<part>[:<date>]`: the instance that composes it now.
 
 mod lead;
+mod mark;
 
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use events::{DeviceId, PropertyId, TenantId};
-use redis::{Pipeline, RedisError, Value};
-use ulid::Ulid;
+use redis::{RedisError, Value};
 
-pub use self::lead::{Lead, lead, release};
+use self::mark::changing_key;
+pub use self::{
+    lead::{Lead, lead, release},
+    mark::{Mark, await_change, mark},
+};
 use super::{Redis, TenantKey, key::SNAPSHOTS, millis};
 
 /// How long a snapshot may stand in for an upstream that is away.
 pub const KEPT_FOR: Duration = Duration::from_mins(10);
 const AREA: &str = "snapshot";
-/// How long a device that has changed something waits for what is new: longer than that takes.
-const CHANGING_FOR: Duration = Duration::from_secs(5);
-/// Before a mark, which then tells no time: the change is waited for by everybody.
-const AWAITED: &str = "awaited:";
-const MARK_KEPT_FOR: Duration = Duration::from_mins(15);
 /// What was read so long ago is on nobody's screen.
 const USED_FOR: Duration = Duration::from_mins(1);
 
@@ -55,8 +54,8 @@ pub struct Snapshot {
     /// JSON list; absent when it was not asked for.
     pub items: Option<String>,
     pub as_of: DateTime<Utc>,
-    /// The mark that stood before the upstream was asked.
-    pub mark: Option<String>,
+    /// The mark that stood before the upstream was asked: it reflects every change up to there.
+    pub mark: Option<Mark>,
 }
 
 /// What stands about a subject.
@@ -64,7 +63,7 @@ pub struct Snapshot {
 pub struct Standing {
     pub snapshot: Option<Snapshot>,
     /// The last change, as far as it was heard of.
-    pub mark: Option<String>,
+    pub mark: Option<Mark>,
     /// The reader has changed something at the property a moment ago, or looks at a day that no
     /// worker composes anew: what has changed is waited for.
     pub is_awaited: bool,
@@ -74,9 +73,7 @@ impl Standing {
     /// When it changed last, if somebody who looks at it may look at what was before for a moment:
     /// it is being composed anew.
     pub fn changing_since(&self) -> Option<DateTime<Utc>> {
-        let mark = self.mark.as_ref().filter(|_| !self.is_awaited)?;
-        let millis = Ulid::from_string(mark).ok()?.timestamp_ms();
-        DateTime::from_timestamp_millis(i64::try_from(millis).ok()?)
+        self.mark.as_ref().filter(|_| !self.is_awaited)?.at()
     }
 
     /// Whether nothing is known to have changed since the snapshot was composed.
@@ -120,11 +117,6 @@ impl Subject {
     }
 }
 
-fn changing_key(subject: &Subject, device_id: &DeviceId) -> TenantKey {
-    let key = TenantKey::new(&subject.tenant_id, "changing").then(subject.property_id.as_str());
-    key.then(device_id.as_str())
-}
-
 /// What stands about each subject, in their order, in one round trip; `with_items`: the lists too. All
 /// are of one property, which `reader` may have changed itself.
 ///
@@ -165,9 +157,10 @@ fn standing(found: &[Value], is_awaited: bool) -> Result<Standing, RedisError> {
         summary,
         items,
         as_of,
-        mark: composed_at_mark.filter(|mark| !mark.is_empty()),
+        mark: composed_at_mark.and_then(Mark::read),
     });
-    Ok(Standing { snapshot, mark: redis::from_redis_value(mark.clone())?, is_awaited })
+    let mark: Option<String> = redis::from_redis_value(mark.clone())?;
+    Ok(Standing { snapshot, mark: mark.and_then(Mark::read), is_awaited })
 }
 
 /// Keeps a snapshot for ten minutes.
@@ -186,7 +179,7 @@ pub async fn keep(cache: &Redis, subject: &Subject, snapshot: &Snapshot) -> Resu
         .arg("a")
         .arg(snapshot.as_of.timestamp_millis())
         .arg("m")
-        .arg(snapshot.mark.as_deref().unwrap_or_default())
+        .arg(snapshot.mark.as_ref().map_or("", Mark::as_str))
         .ignore();
     pipe.cmd("PEXPIRE").arg(&key).arg(millis(KEPT_FOR)).ignore();
     let (composed_at, kept_ms) = (snapshot.as_of.timestamp_millis(), KEPT_FOR.as_millis());
@@ -241,32 +234,6 @@ fn subject_of(key: &str, parts: &[&'static str]) -> Option<Subject> {
     let part = parts.iter().find(|part| **part == name)?;
     let (tenant_id, property_id) = (tenant_id.parse().ok()?, property_id.parse().ok()?);
     Some(Subject { tenant_id, property_id, part, date })
-}
-
-/// Marks these as changed. The device that has changed them, if one has, waits for what is new.
-pub(super) fn mark(pipe: &mut Pipeline, subjects: &[Subject], by: Option<&DeviceId>) {
-    if let Some((subject, device_id)) = subjects.first().zip(by) {
-        let key = changing_key(subject, device_id);
-        pipe.cmd("SET").arg(key).arg(1).arg("PX").arg(millis(CHANGING_FOR)).ignore();
-    }
-    set_marks(pipe, subjects, &Ulid::generate().to_string());
-}
-
-/// Marks these as changed so that nobody looks at what was before: it is not being composed anew.
-///
-/// # Errors
-/// When Redis fails.
-pub async fn await_change(cache: &Redis, subjects: &[Subject]) -> Result<(), RedisError> {
-    let mut pipe = redis::pipe();
-    set_marks(&mut pipe, subjects, &format!("{AWAITED}{}", Ulid::generate()));
-    pipe.exec_async(&mut cache.shared()).await
-}
-
-fn set_marks(pipe: &mut Pipeline, subjects: &[Subject], mark: &str) {
-    for subject in subjects {
-        let (key, kept_for) = (subject.mark_key(), millis(MARK_KEPT_FOR));
-        pipe.cmd("SET").arg(key).arg(mark).arg("PX").arg(kept_for).ignore();
-    }
 }
 
 /// Notes that somebody looks at these.

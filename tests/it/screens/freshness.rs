@@ -244,7 +244,7 @@ async fn what_has_just_changed_is_shown_as_it_was_but_not_to_who_has_changed_it(
     .await;
 }
 
-async fn open_work_order(desk: &Desk, property_id: &str) {
+pub(super) async fn open_work_order(desk: &Desk, property_id: &str) {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!(
         "{}/maintenance-service/api/v1/maintenance/work-orders",
