@@ -6,14 +6,9 @@
 //! sessions, circuits, its workers and the intake of events) counts against the service.
 
 pub mod program;
+mod round;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    process::Command,
-    sync::{Arc, Mutex},
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, process::Command};
 
 use reqwest::{
     Method, RequestBuilder, StatusCode,
@@ -22,17 +17,16 @@ use reqwest::{
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use self::round::{Metered, Round, Sent, Summary, median, send_all};
 use crate::{
-    report::{Figure, Report, quantile},
+    report::{Figure, Report},
     screens,
     seats::HTTP,
     support::{
         desktop::Desktop,
-        durations::milliseconds,
         service::{Service, World},
         wait,
     },
-    usage::Usage,
 };
 
 const TENANTS: usize = 6;
@@ -70,22 +64,6 @@ enum Work {
     Warm,
     /// Nothing from snapshots, in frames.
     Cold,
-}
-
-/// One round of one contender.
-struct Round {
-    cpu_micros: f64,
-    resident_mib: f64,
-    driver_cores: f64,
-    took: Vec<Duration>,
-    failed: u32,
-}
-
-/// How long each request took, and how many were not answered as they should be.
-#[derive(Default)]
-struct Sent {
-    took: Vec<Duration>,
-    failed: u32,
 }
 
 /// All rounds of both; the first is the service.
@@ -162,7 +140,7 @@ impl Bench {
         self.send(contender, work, self.one_each(), AT_ONCE).await;
         let requests = (REQUESTS * self.percent / 100).max(1);
         let requests = self.signed(contender, work, requests);
-        let metered = Metered::begin(contender);
+        let metered = Metered::begin(&contender.service);
         let sent = send_all(requests, AT_ONCE).await;
         metered.end(sent)
     }
@@ -170,7 +148,7 @@ impl Bench {
     /// All properties at once, as often as it takes; each time without a snapshot.
     async fn cold_round(&self, contender: &Contender) -> Round {
         let batches = (COLD_REQUESTS * self.percent / 100).max(1).div_ceil(self.one_each());
-        let metered = Metered::begin(contender);
+        let metered = Metered::begin(&contender.service);
         let mut sent = Sent::default();
         for _ in 0..batches {
             self.forget_snapshots().await;
@@ -256,64 +234,6 @@ impl Work {
     }
 }
 
-/// Sends them all, so many at a time.
-async fn send_all(requests: Vec<RequestBuilder>, at_once: usize) -> Sent {
-    let requests = Arc::new(Mutex::new(requests.into_iter()));
-    let mut clients = JoinSet::new();
-    for _ in 0..at_once {
-        let requests = Arc::clone(&requests);
-        clients.spawn(async move {
-            let mut sent = Sent::default();
-            loop {
-                let next = requests.lock().unwrap().next();
-                let Some(request) = next else { return sent };
-                let began_at = Instant::now();
-                let answer = request.send().await.unwrap();
-                let (status, body) = (answer.status(), answer.text().await.unwrap());
-                sent.took.push(began_at.elapsed());
-                if status != StatusCode::OK {
-                    println!("failed: {status}: {body}");
-                    sent.failed += 1;
-                }
-            }
-        });
-    }
-    let mut all = Sent::default();
-    clients.join_all().await.into_iter().for_each(|sent| all.add(sent));
-    all
-}
-
-impl Sent {
-    fn add(&mut self, other: Self) {
-        self.took.extend(other.took);
-        self.failed += other.failed;
-    }
-}
-
-/// A round that has begun.
-struct Metered {
-    server: Usage,
-    driver: Usage,
-}
-
-impl Metered {
-    fn begin(contender: &Contender) -> Self {
-        let (server, driver) = (Usage::begin(&contender.service), Usage::of(std::process::id()));
-        Self { server, driver }
-    }
-
-    fn end(self, Sent { took, failed }: Sent) -> Round {
-        let used = self.server.end(took.len());
-        Round {
-            cpu_micros: used.cpu_micros_an_operation,
-            resident_mib: used.resident_mib,
-            driver_cores: self.driver.end(1).cores,
-            took,
-            failed,
-        }
-    }
-}
-
 impl Compared {
     /// The medians of both.
     fn of(&self, what: impl Fn(&Round) -> f64 + Copy) -> [f64; 2] {
@@ -323,33 +243,6 @@ impl Compared {
     fn figure(&self, name: &'static str, target: f64) -> Figure {
         let [ours, theirs] = self.of(|round| round.cpu_micros);
         Figure::beside(name, ours, (PEER, theirs), target)
-    }
-}
-
-fn median(rounds: &[Round], what: impl Fn(&Round) -> f64) -> f64 {
-    let mut values: Vec<f64> = rounds.iter().map(what).collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// The rounds of one contender, as a line.
-struct Summary<'a>(&'a [Round]);
-
-impl fmt::Display for Summary<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = |what: fn(&Round) -> f64| median(self.0, what);
-        let cpu_micros = of(|round| round.cpu_micros);
-        let mut took: Vec<Duration> =
-            self.0.iter().flat_map(|round| round.took.iter().copied()).collect();
-        let [p50, p95] = [0.5, 0.95].map(|fraction| milliseconds(quantile(&mut took, fraction)));
-        write!(
-            f,
-            "{cpu_micros:>6.0} us a request, {:>6.0} requests a core-second, \
-             {:.0} MiB, p50 {p50:.1} ms, p95 {p95:.1} ms; the client took {:.2} cores",
-            1e6 / cpu_micros,
-            of(|round| round.resident_mib),
-            of(|round| round.driver_cores),
-        )
     }
 }
 
