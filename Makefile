@@ -19,10 +19,10 @@ conformance: ## every case of tests/conformance/cases.tsv, counted
 coverage: ## how much of the code the tests run
 	@ops/dev/coverage.sh
 
-bench: ## SUITE=access|read|write|all: figures beside their peers and limits
+bench: ## SUITE=access|read|write|peers|all: figures beside their peers and limits (peers needs Node)
 	@ops/dev/bench.sh
 
-load: ## SCENARIO=steady|peak|burst|storm SECONDS=60 DESKTOPS=2500 PERCENT=100: a fleet of desktops in open loop
+load: ## SCENARIO=steady|peak|burst|storm SECONDS=60 DESKTOPS=2500 PERCENT=100: a fleet of desktops in open loop (needs Node)
 	@SCENARIO="$(SCENARIO)" LOAD_SECONDS="$(SECONDS)" DESKTOPS="$(DESKTOPS)" PERCENT="$(PERCENT)" ops/dev/load.sh
 
 fuzz: ## SECONDS=60 TARGET=<one>: inputs made up against every reader of foreign bytes (needs nightly)

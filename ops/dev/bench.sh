@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make bench SUITE=access|read|write|all`: figures beside their peers, with optimisation, on stores that
+# `make bench SUITE=access|read|write|peers|all`: figures beside their peers, with optimisation, on stores that
 # write to disk before they answer.
 set -euo pipefail
 
@@ -11,10 +11,11 @@ source "$here/private_stack.sh"
 
 suite=${SUITE:-all}
 case $suite in
-  access | read | write | all) ;;
-  *) die "SUITE=$suite is none of: access read write all" ;;
+  access | read | write | peers | all) ;;
+  *) die "SUITE=$suite is none of: access read write peers all" ;;
 esac
 claim_private_stack bench on
+if [[ $suite == peers || $suite == all ]]; then "$here/peers.sh"; fi
 build_benchmark figures
 start_private_stack
 say "measuring $suite"

@@ -4,6 +4,7 @@
 #   LOAD_SECONDS=60  how long the load lasts
 #   DESKTOPS=2500    each with a live stream
 #   PERCENT=100      of the scenario's rates
+# Before its end the scenario's dashboards alone are shown by the service and by its Node peer.
 # The last line is `load <scenario>: p50=… p95=… p99=… errors=…% thresholds met|missed: …`.
 set -euo pipefail
 
@@ -19,6 +20,7 @@ case $scenario in
   *) die "SCENARIO=$scenario is none of: steady peak burst storm" ;;
 esac
 claim_private_stack load on
+"$here/peers.sh"
 # A stream is a descriptor here and one at the service; both inherit this.
 ulimit -n "$(ulimit -H -n)"
 build_benchmark load

@@ -56,8 +56,9 @@ pub async fn outdate(stores: &Stores, of: Screens) -> anyhow::Result<()> {
     let bar = maintenance::progress("snapshots");
     bar.set_length(subjects.len().try_into()?);
     for some in subjects.chunks(AT_ONCE) {
-        outdated::changed(&cache, (some, None), (SystemClock.now(), None)).await?;
-        snapshot::await_change(&cache, some).await?;
+        let now = SystemClock.now();
+        outdated::changed(&cache, (some, None), (now, None)).await?;
+        snapshot::await_change(&cache, some, now).await?;
         bar.inc(some.len().try_into()?);
     }
     bar.finish();

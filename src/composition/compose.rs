@@ -107,6 +107,8 @@ impl Composer {
             tracing::warn!(part = part.row().name, error = %error, "a part is not there");
             absence(&error)
         })?;
+        let position = mark.map(Mark::position);
+        tracing::debug!(part = part.row().name, position, "a part is composed");
         let snapshot = Arc::new(self.snapshot(&said, mark));
         self.keep(subject.clone(), part, Arc::clone(&snapshot)).await;
         Ok(snapshot)

@@ -78,7 +78,7 @@ impl Composer {
         if !snapshot::is_used(cache, &subject).await? {
             // Whoever shows it without having asked for it lately fetches it then.
             if before.snapshot.is_some() && !before.is_unchanged() {
-                snapshot::await_change(cache, &[subject]).await?;
+                snapshot::await_change(cache, &[subject], self.0.clock.now()).await?;
                 self.announce(place, part).await;
             }
             return Ok(());

@@ -69,14 +69,19 @@ pub async fn changed(
     if subjects.is_empty() {
         return Ok(());
     }
-    // First: what is composed according to the plan is composed after the change.
-    snapshot::mark(cache, subjects, by).await?;
     let mut pipe = redis::pipe();
     plan(&mut pipe, Plan::Renew, subjects.iter().map(|subject| (subject, at)));
     if let Some(again_at) = again_at {
         plan(&mut pipe, Plan::Again, subjects.iter().map(|subject| (subject, again_at)));
     }
-    pipe.exec_async(&mut cache.shared()).await
+    // One connection, and the marks first: what is composed as planned is composed after the change.
+    let mut connection = cache.shared();
+    tokio::try_join!(
+        biased;
+        snapshot::mark(cache, subjects, (by, at)),
+        pipe.exec_async(&mut connection)
+    )?;
+    Ok(())
 }
 
 /// Plans each to be composed anew at its time, unless it is planned for an earlier one.

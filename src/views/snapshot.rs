@@ -3,10 +3,11 @@
 //!
 //! Redis, cache tier:
 //! - hash `{tenant}:snapshot:<propertyId>:<part>[:<date>]`: `s` summary (JSON), `i` items (JSON list),
-//!   `a` composed at (unix milliseconds), `m` the mark that stood before it was composed. Ten minutes.
-//! - string `{tenant}:changed:<propertyId>:<part>`: the mark, greater with every change.
+//!   `a` composed at (unix milliseconds), `m` the mark that stood before it was composed: its source
+//!   position. Ten minutes.
+//! - string `{tenant}:changed:<propertyId>:<part>`: the mark, greater with every change ([`Mark`]).
 //! - hash `{tenant}:changing:<propertyId>:<deviceId>`: what this device has changed there a moment ago, as
-//!   part → its mark's number. Five seconds.
+//!   part → position. Five seconds.
 //! - string `{tenant}:used:<propertyId>:<part>`: somebody has read it in the last minute.
 //! - sorted set `g:snapshots`: the keys of the snapshots, so that nobody has to look through all keys.
 //! - sorted set `{tenant}:composed`: the tenant's properties that a snapshot is kept of, by the last one.
@@ -53,7 +54,7 @@ pub struct Snapshot {
     /// JSON list; absent when it was not asked for.
     pub items: Option<String>,
     pub as_of: DateTime<Utc>,
-    /// The mark that stood before the upstream was asked.
+    /// The mark that stood before the upstream was asked: it reflects every change up to there.
     pub mark: Option<Mark>,
 }
 
@@ -93,11 +94,11 @@ impl Standing {
 impl Snapshot {
     /// Whether its upstream was asked after this change.
     pub fn is_after(&self, change: Option<Mark>) -> bool {
-        self.position() >= change.map(|mark| mark.number)
+        self.position() >= change.map(Mark::position)
     }
 
     fn position(&self) -> Option<u64> {
-        self.mark.map(|mark| mark.number)
+        self.mark.map(Mark::position)
     }
 }
 

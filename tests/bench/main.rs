@@ -11,9 +11,12 @@ mod access;
 #[expect(dead_code, reason = "the integration tests use more of it")]
 mod access_keys;
 mod journey;
+mod peers;
 mod report;
 mod screens;
 mod seats;
+#[path = "../load/usage.rs"]
+mod usage;
 mod write;
 /// What the integration tests stand on, those parts that are needed here.
 #[path = "../it/support"]
@@ -45,7 +48,8 @@ struct Arguments {
     /// How long each figure of open loop is measured; its proofs are signed before and grow old.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=40))]
     seconds: u32,
-    /// Of the rates of open loop; less only to try the benchmark itself.
+    /// Of the rates of open loop and of the requests of a round; less only to try the benchmark
+    /// itself.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
     percent: u32,
     /// Given by `cargo bench`.
@@ -61,6 +65,8 @@ enum Suite {
     Read,
     /// What operators do, at ten times the capacity model.
     Write,
+    /// Dashboards and proofs, beside a Node service that does the same work.
+    Peers,
     All,
 }
 
@@ -78,6 +84,9 @@ async fn main() -> ExitCode {
     }
     if matches!(suite, Suite::Write | Suite::All) {
         all_met &= finish("write", &write::run(seats::Pace { seconds, percent }).await);
+    }
+    if matches!(suite, Suite::Peers | Suite::All) {
+        all_met &= finish("peers", &peers::run(percent).await);
     }
     if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

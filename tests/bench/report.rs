@@ -11,7 +11,7 @@ pub use crate::support::durations::quantile;
 #[derive(Debug, Serialize)]
 pub struct Figure {
     pub name: &'static str,
-    /// `us` or `ms`, an operation; `‰` of the operations.
+    /// `us` or `ms`, an operation; `‰` of the operations; `MiB`.
     pub unit: &'static str,
     pub value: f64,
     /// The same work by others, in the same unit, measured in the same run.
@@ -35,6 +35,13 @@ impl Figure {
     /// A cost in microseconds that must stay below `target` times that of a peer.
     pub fn beside(name: &'static str, value: f64, peer: (&'static str, f64), target: f64) -> Self {
         let mut figure = Self::new(name, "us", value, peer.1, target);
+        figure.peers.insert(peer.0, peer.1);
+        figure
+    }
+
+    /// Memory in MiB that must stay below a peer's.
+    pub fn smaller(name: &'static str, value: f64, peer: (&'static str, f64)) -> Self {
+        let mut figure = Self::new(name, "MiB", value, peer.1, 1.0);
         figure.peers.insert(peer.0, peer.1);
         figure
     }

@@ -73,7 +73,7 @@ fn board(seat: &Seat) -> String {
 }
 
 /// Upstream services say that something has changed, at every property in turn, for ever.
-async fn change(url: String, places: Vec<(String, String)>) -> Infallible {
+pub async fn change(url: String, places: Vec<(String, String)>) -> Infallible {
     let mut pace = interval(EVERY);
     loop {
         for (tenant_id, property_id) in &places {

@@ -10,6 +10,10 @@
 #[expect(dead_code, reason = "the integration tests use more of it")]
 mod client;
 mod nginx_cache;
+mod node_peer;
+#[path = "../bench/peers/program.rs"]
+#[expect(dead_code, reason = "the benchmarks use more of it")]
+mod peer;
 mod pgbouncer;
 mod program;
 mod proxies;

@@ -3,6 +3,7 @@
 mod boards;
 mod dashboard;
 mod freshness;
+mod position;
 
 use reqwest::Method;
 use serde_json::{Value, json};

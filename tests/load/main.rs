@@ -4,8 +4,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a load test that cannot go on has failed")]
 
+mod beside;
 mod fleet;
 mod operation;
+#[path = "../bench/peers/program.rs"]
+mod peer;
 mod scenario;
 mod summary;
 /// What the integration tests stand on, those parts that are needed here.
@@ -86,6 +89,7 @@ async fn main() -> ExitCode {
     let doubled = operations.doubled(&fleet, &samples).await;
     let summary = Summary { scenario, desktops, samples, heard, cache, doubled, used };
     println!("{}", summary.table());
+    println!("{}", beside::dashboards(&fleet, scenario, percent).await);
     let (line, is_met) = summary.verdict();
     println!("{line}");
     if is_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,4 +1,4 @@
-//! What the service's process takes of the machine.
+//! What a process takes of the machine.
 
 use std::{fmt, fs, time::Instant};
 
@@ -26,7 +26,10 @@ pub struct Used {
 
 impl Usage {
     pub fn begin(service: &Service) -> Self {
-        let process_id = service.process_id();
+        Self::of(service.process_id())
+    }
+
+    pub fn of(process_id: u32) -> Self {
         Self { process_id, ticks: ticks(process_id), began_at: Instant::now() }
     }
 

@@ -12,46 +12,39 @@ use super::{
     Subject,
 };
 
-/// Before a mark's number: the change is waited for by everybody.
+/// Before a position: the change is waited for by everybody.
 const AWAITED: &str = "awaited:";
 /// Longer than any snapshot, so that one composed without a mark cannot outlive a later one.
 const MARK_KEPT_FOR: Duration = Duration::from_mins(15);
 /// How long a device that has changed something waits for what is new: longer than that takes.
 const CHANGING_FOR: Duration = Duration::from_secs(5);
 
-/// Sets a number that no mark of the subject had before, also where the mark before it is lost.
-static SET: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "local now = redis.call('time') \
-         local before = tonumber(string.match(redis.call('get', KEYS[1]) or '', '%d+$')) or 0 \
-         local number = string.format('%.0f', math.max(now[1] * 1000000 + now[2], before + 1)) \
-         redis.call('set', KEYS[1], ARGV[1] .. number, 'px', ARGV[2]) \
-         if KEYS[2] then \
-           redis.call('hset', KEYS[2], ARGV[3], number) \
-           redis.call('pexpire', KEYS[2], ARGV[4]) \
-         end",
-    )
-});
+static MARK: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("mark.lua")));
 
 /// That a subject has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// Of a later change it is greater: when it was heard of, unix microseconds by the tier's clock.
-    pub(super) number: u64,
+    position: u64,
     /// Nobody may look at what was before: it is not being composed anew.
     is_awaited: bool,
 }
 
 impl Mark {
     /// In the place of one that does not read: nothing was composed after it.
-    pub(super) const UNREADABLE: Self = Self { number: u64::MAX, is_awaited: true };
+    pub(super) const UNREADABLE: Self = Self { position: u64::MAX, is_awaited: true };
 
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (is_awaited, number) = match text.strip_prefix(AWAITED) {
-            Some(number) => (true, number),
+        let (is_awaited, position) = match text.strip_prefix(AWAITED) {
+            Some(position) => (true, position),
             None => (false, text),
         };
-        Some(Self { number: number.parse().ok()?, is_awaited })
+        Some(Self { position: position.parse().ok()?, is_awaited })
+    }
+
+    /// Where the change stands among all of its subject: when it was heard of, unix microseconds, and
+    /// at least one more than the change before it, whatever the clocks of instances say.
+    pub const fn position(self) -> u64 {
+        self.position
     }
 
     /// When the change was heard of, if somebody who looks at it may look at what was before for a
@@ -60,52 +53,68 @@ impl Mark {
         if self.is_awaited {
             return None;
         }
-        DateTime::from_timestamp_micros(i64::try_from(self.number).ok()?)
+        DateTime::from_timestamp_micros(i64::try_from(self.position).ok()?)
     }
 }
 
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let prefix = if self.is_awaited { AWAITED } else { "" };
-        write!(f, "{prefix}{}", self.number)
+        write!(f, "{prefix}{}", self.position)
     }
 }
 
-/// Marks these as changed. The device that has changed them, if one has, waits for what is new.
+/// Marks these as changed. The device that has changed them, if one has, waits for what is new; then
+/// all are of one property.
 ///
 /// # Errors
 /// When Redis fails.
 pub async fn mark(
     cache: &Redis,
     subjects: &[Subject],
-    by: Option<&DeviceId>,
+    (by, now): (Option<&DeviceId>, DateTime<Utc>),
 ) -> Result<(), RedisError> {
-    try_join_all(subjects.iter().map(|subject| set(cache, subject, "", by))).await.map(drop)
+    set(cache, subjects, (now, ""), by).await
 }
 
 /// Marks these as changed so that nobody looks at what was before: it is not being composed anew.
 ///
 /// # Errors
 /// When Redis fails.
-pub async fn await_change(cache: &Redis, subjects: &[Subject]) -> Result<(), RedisError> {
-    try_join_all(subjects.iter().map(|subject| set(cache, subject, AWAITED, None))).await.map(drop)
+pub async fn await_change(
+    cache: &Redis,
+    subjects: &[Subject],
+    now: DateTime<Utc>,
+) -> Result<(), RedisError> {
+    set(cache, subjects, (now, AWAITED), None).await
 }
 
 async fn set(
     cache: &Redis,
-    subject: &Subject,
-    prefix: &str,
+    subjects: &[Subject],
+    (now, prefix): (DateTime<Utc>, &str),
     by: Option<&DeviceId>,
 ) -> Result<(), RedisError> {
-    let mut script = SET.key(subject.mark_key());
-    if let Some(device_id) = by {
-        script.key(changing_key(subject, device_id));
-    }
-    script.arg(prefix).arg(millis(MARK_KEPT_FOR)).arg(subject.part).arg(millis(CHANGING_FOR));
-    script.invoke_async(&mut cache.shared()).await
+    // A script may touch the keys of one tenant.
+    let sets = subjects.chunk_by(|one, next| one.tenant_id == next.tenant_id).map(|subjects| {
+        let mut script = MARK.prepare_invoke();
+        for subject in subjects {
+            script.key(subject.mark_key());
+        }
+        if let Some((device_id, subject)) = by.zip(subjects.first()) {
+            script.key(changing_key(subject, device_id));
+        }
+        script.arg(now.timestamp_micros()).arg(prefix);
+        script.arg(millis(MARK_KEPT_FOR)).arg(millis(CHANGING_FOR));
+        for subject in subjects {
+            script.arg(subject.part);
+        }
+        async move { script.invoke_async(&mut cache.shared()).await }
+    });
+    try_join_all(sets).await.map(drop)
 }
 
-/// Hash: part → number of the mark that the device has set.
+/// Hash: part → position of the device's own change.
 pub(super) fn changing_key(subject: &Subject, device_id: &DeviceId) -> TenantKey {
     let key = TenantKey::new(&subject.tenant_id, "changing").then(subject.property_id.as_str());
     key.then(device_id.as_str())

@@ -278,7 +278,7 @@ fn state_of<'a>(task: &str, board: &'a Value) -> &'a str {
     tasks.iter().find(|it| it["id"] == task).unwrap()["state"].as_str().unwrap()
 }
 
-async fn open_work_order(desk: &Desk, property_id: &str) {
+pub(super) async fn open_work_order(desk: &Desk, property_id: &str) {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!(
         "{}/maintenance-service/api/v1/maintenance/work-orders",

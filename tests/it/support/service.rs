@@ -130,7 +130,6 @@ impl World {
     pub async fn service_changed(&self, change: impl FnOnce(&mut Command)) -> Service {
         let (port, admin_port) = (port::free(), port::free());
         let root_url = format!("http://127.0.0.1:{port}");
-        let started = Instant::now();
         let mut command = self.command();
         command
             .arg("serve")
@@ -151,7 +150,17 @@ impl World {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         change(&mut command);
-        let mut child = command.spawn().expect("the binary starts");
+        Service::start(command, (port, admin_port)).await
+    }
+}
+
+impl Service {
+    /// Starts a program that listens on this port, and for who watches it on the other one; waits
+    /// until it is ready.
+    pub async fn start(mut command: Command, (port, admin_port): (u16, u16)) -> Self {
+        let root_url = format!("http://127.0.0.1:{port}");
+        let started = Instant::now();
+        let mut child = command.spawn().expect("the program starts");
         let lines = Arc::default();
         if let Some(output) = child.stdout.take() {
             keep(output, &lines);
@@ -159,7 +168,7 @@ impl World {
         if let Some(log) = child.stderr.take() {
             keep(log, &lines);
         }
-        let mut service = Service {
+        let mut service = Self {
             child,
             url: format!("{root_url}/bff/backoffice/v1"),
             root_url,
@@ -176,9 +185,7 @@ impl World {
         service.ready_after = started.elapsed();
         service
     }
-}
 
-impl Service {
     /// What it tells Prometheus.
     pub async fn metrics(&self) -> String {
         let url = format!("{}/metrics", self.admin_url);
