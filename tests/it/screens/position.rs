@@ -69,7 +69,9 @@ async fn a_position_grows_with_every_change_and_never_comes_twice() {
     // The clocks of instances differ; the same microsecond may come twice.
     for second in [10, 5, 5, 20, 20] {
         let now = DateTime::from_timestamp(second, 0).unwrap();
-        outdated::changed(&redis, (&[subject.clone()], None), (now, None)).await.unwrap();
+        outdated::changed(&redis, (std::slice::from_ref(&subject), None), (now, None))
+            .await
+            .unwrap();
         positions.push(position(&redis, &subject).await.unwrap());
     }
     assert_eq!(positions, [10_000_000, 10_000_001, 10_000_002, 20_000_000, 20_000_001]);
@@ -78,7 +80,7 @@ async fn a_position_grows_with_every_change_and_never_comes_twice() {
     server.command(&["FLUSHALL"]).await;
     server.command(&["SCRIPT", "FLUSH"]).await;
     let now = DateTime::from_timestamp(21, 0).unwrap();
-    snapshot::await_change(&redis, &[subject.clone()], now).await.unwrap();
+    snapshot::await_change(&redis, std::slice::from_ref(&subject), now).await.unwrap();
     assert_eq!(position(&redis, &subject).await, Some(21_000_000));
 }
 
