@@ -109,7 +109,7 @@ async fn set(
         for subject in subjects {
             script.arg(subject.part);
         }
-        async move { script.invoke_async(&mut cache.shared()).await }
+        async move { script.invoke_async::<()>(&mut cache.shared()).await }
     });
     try_join_all(sets).await.map(drop)
 }
