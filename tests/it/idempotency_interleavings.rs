@@ -246,7 +246,7 @@ async fn id_52_no_interleaving_makes_two_effects_or_two_answers_of_one_key() {
                 };
                 life.go_through(&steps).await;
                 heal(world).await;
-                life.end().await;
+                Box::pin(life.end()).await;
             });
             Ok(())
         })
