@@ -81,20 +81,25 @@ impl Standing {
         self.snapshot.as_ref().is_some_and(|snapshot| snapshot.mark == self.mark)
     }
 
-    /// The snapshot, if it was composed after the one that was seen and after the change that was
-    /// known then.
+    /// The snapshot, if it was composed after the one that was seen, and nothing has changed since or it
+    /// is after the change that was known then.
     pub fn newer(&self, than: &Self) -> Option<Snapshot> {
         let composed_at = |standing: &Self| standing.snapshot.as_ref().map(|it| it.as_of);
         let snapshot = self.snapshot.as_ref()?;
-        let is_newer = composed_at(than) < composed_at(self) && snapshot.is_after(than.mark);
+        let is_newer = composed_at(than) < composed_at(self)
+            && (self.is_unchanged() || snapshot.is_after(than.mark));
         is_newer.then(|| snapshot.clone())
     }
 }
 
 impl Snapshot {
-    /// Whether its upstream was asked after this change.
+    /// Whether its upstream was asked after this change. Where none is known, perhaps only because the
+    /// tier was late, nothing is after it but what was composed without one.
     pub fn is_after(&self, change: Option<Mark>) -> bool {
-        self.position() >= change.map(Mark::position)
+        match change {
+            Some(change) => self.position() >= Some(change.position()),
+            None => self.mark.is_none(),
+        }
     }
 
     fn position(&self) -> Option<u64> {
@@ -283,6 +288,38 @@ pub async fn is_used(cache: &Redis, subject: &Subject) -> Result<bool, RedisErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn composed(at: i64, after: Option<&str>) -> Snapshot {
+        Snapshot {
+            summary: String::new(),
+            items: None,
+            as_of: DateTime::from_timestamp_millis(at).unwrap(),
+            mark: after.and_then(Mark::parse),
+        }
+    }
+
+    fn standing(snapshot: Snapshot, mark: Option<&str>) -> Standing {
+        Standing { snapshot: Some(snapshot), mark: mark.and_then(Mark::parse), is_awaited: false }
+    }
+
+    #[test]
+    fn what_somebody_else_composed_will_do_if_it_is_after_the_known_change() {
+        let seen = standing(composed(1, Some("10")), Some("20"));
+        let is_newer = |at, after, mark| standing(composed(at, after), mark).newer(&seen).is_some();
+        assert!(is_newer(2, Some("20"), Some("20")));
+        assert!(is_newer(2, Some("20"), Some("30")), "what came later is another change");
+        assert!(!is_newer(2, Some("10"), Some("20")), "asked for before the change");
+        assert!(!is_newer(1, Some("10"), Some("20")), "the one that was seen");
+    }
+
+    #[test]
+    fn who_knows_of_no_change_takes_nothing_that_has_changed() {
+        let nothing = Standing::default();
+        let is_newer = |after, mark| standing(composed(2, after), mark).newer(&nothing).is_some();
+        assert!(is_newer(Some("10"), Some("10")) && is_newer(None, None));
+        assert!(!is_newer(Some("10"), Some("20")) && !is_newer(None, Some("20")));
+        assert!(composed(2, None).is_after(None) && !composed(2, Some("10")).is_after(None));
+    }
 
     #[test]
     fn a_key_says_what_it_is_about() {
