@@ -131,13 +131,15 @@ export class Desktop {
       headers: { Accept: "application/x-ndjson" },
       parseAs: "stream",
     });
-    const { body } = await answerOf(call).catch((error: unknown) => {
+    try {
+      const { body } = await answerOf(call);
+      for await (const line of linesOf(body)) {
+        const frame = JSON.parse(line) as DashboardFrame;
+        yield frame;
+        if (frame.frame === "end") return;
+      }
+    } catch (error) {
       throw failureOf(error);
-    });
-    for await (const line of linesOf(body)) {
-      const frame = JSON.parse(line) as DashboardFrame;
-      yield frame;
-      if (frame.frame === "end") return;
     }
     throw new UnreachableError("the dashboard was cut off");
   }

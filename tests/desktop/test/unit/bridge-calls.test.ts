@@ -47,6 +47,18 @@ function cutOff(): never {
   throw new TypeError("no network");
 }
 
+/** An answer of which so much comes, and then the network is gone. */
+function cutAfter(text: string, init: ResponseInit = {}): () => Response {
+  const bytes = new TextEncoder().encode(text);
+  let isGiven = text === "";
+  const pull = (controller: ReadableStreamDefaultController): void => {
+    if (isGiven) controller.error(new TypeError("network error"));
+    else controller.enqueue(bytes);
+    isGiven = true;
+  };
+  return () => new Response(new ReadableStream({ pull }), init);
+}
+
 test("a success, a refusal and a silence of the service are values", async () => {
   const { reads } = bridge.melmastoon;
   answers["/session"] = () => Response.json({ id: "bos_1" });
@@ -62,6 +74,53 @@ test("a success, a refusal and a silence of the service are values", async () =>
   assert.ok(refused.state === "refused" && refused.problem.code === "SCOPE_DENIED");
   assert.deepEqual(await reads.bootstrap(), { state: "unreachable" });
   assert.deepEqual(await reads.listAlerts({}), { state: "unreachable" });
+});
+
+test("an answer that is cut in its middle is a silence of the service", async () => {
+  const { reads, dashboard } = bridge.melmastoon;
+  answers["/session"] = cutAfter('{"id":"bo');
+  answers["/bootstrap"] = cutAfter("");
+  const problem = { headers: { "Content-Type": "application/problem+json" }, status: 403 };
+  answers["/devices"] = cutAfter('{"status":403,', problem);
+  answers["/dashboard"] = cutAfter('{"frame":"skeleton"}\n{"frame":"wid');
+  const frames: string[] = [];
+
+  assert.deepEqual(await reads.session(), { state: "unreachable" });
+  assert.deepEqual(await reads.bootstrap(), { state: "unreachable" });
+  assert.deepEqual(await reads.listDevices(), { state: "unreachable" });
+  const shown = dashboard({ propertyId: "ppt_1" }, ({ frame }) => void frames.push(frame));
+  assert.deepEqual(await shown, { state: "unreachable" });
+  assert.deepEqual(frames, ["skeleton"]);
+});
+
+test("a dashboard is whole when its last frame has come, whatever becomes of the network", async () => {
+  answers["/dashboard"] = cutAfter('{"frame":"skeleton"}\n{"frame":"end"}\n');
+  const frames: string[] = [];
+
+  const shown = await bridge.melmastoon.dashboard({ propertyId: "ppt_1" }, ({ frame }) => {
+    frames.push(frame);
+  });
+
+  assert.deepEqual(shown, { state: "ok", body: null });
+  assert.deepEqual(frames, ["skeleton", "end"]);
+});
+
+test("an action whose answer is cut in its middle waits, and is asked for again under its key", async () => {
+  const path = "/reservations/rsv_1/check-in";
+  answers[path] = cutAfter('{"state":"in_ho');
+  const outcome = await bridge.melmastoon.actions.checkIn({ id: "rsv_1", body: {} });
+  assert.equal(outcome.state, "waiting");
+  assert.equal((await bridge.melmastoon.outbox.pending()).length, 1);
+
+  answers[path] = () => Response.json({ state: "in_house" });
+  bridge.wake();
+
+  await until("nothing waits", async () => (await shelf.all()).length === 0 || undefined);
+  const keys = asked
+    .filter((request) => request.path === path)
+    .map(({ headers }) => headers.get("X-Idempotency-Key"));
+  assert.equal(keys.length, 2);
+  assert.equal(keys[0], keys[1]);
 });
 
 test("path, property and version of an action stand where the contract has them", async () => {
