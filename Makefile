@@ -49,7 +49,7 @@ clients: ## Google's Node and Python clients against the embedded broker
 pacts: ## what desktop and service rely on, as pacts, and who is held to them (needs Node); UPDATE=1 takes them over
 	@UPDATE="$(UPDATE)" ops/dev/pacts.sh
 
-e2e: ## twelve journeys of an operator in headless Chromium, with the real service (needs Node and Chromium)
+e2e: ## twelve journeys of an operator and the dashboard as a page, in headless Chromium (needs Node and Chromium)
 	@ops/dev/e2e.sh
 
 mutants: ## change the code that keeps callers apart; the tests must notice nine in ten changes

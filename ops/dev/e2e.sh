@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `make e2e`: the journeys of an operator, in the reference desktop's page in headless Chromium, with the
-# real service and the simulated platform; on a stack of its own.
+# `make e2e`: the journeys of an operator, in the reference desktop's page in headless Chromium, and the
+# dashboard as a page, with the real service and the simulated platform; on a stack of its own.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,7 +21,7 @@ desktop() { npm run --silent --prefix "$desktop" "$@"; }
 # Of node's report in JUnit's form, in which a test that failed says why.
 count() {
   awk '/<testcase / { total += 1 } /<failure / { failed += 1 }
-    END { printf "e2e: %d journeys passed, %d failed\n", total - failed, failed }' "$1"
+    END { printf "e2e: %d tests passed, %d failed\n", total - failed, failed }' "$1"
 }
 
 # Servers of yours would be written to.
@@ -49,7 +49,7 @@ DESK_ORIGIN=http://127.0.0.1:$(free_port)
 export DESK_ORIGIN BACKOFFICE_CORS_ORIGINS=$DESK_ORIGIN
 start_private_service
 
-say 'the journeys'
+say 'the journeys and the dashboard'
 report=$repository/target/e2e-report.xml
 passed=0
 E2E_REPORT=$report desktop test:e2e || passed=$?

@@ -68,15 +68,22 @@ pub fn fragment(language: Language, widget: &Widget) -> String {
             @if let Some(url) = widget.data.as_ref().and_then(|data| data.get("photoUrl")?.as_str()) {
                 img src=(url) alt="" loading="lazy";
             }
-            dl {
-                @for line in &lines {
-                    div { dt { (line.label) } dd { bdi { (line.value) } } }
+            @if !lines.is_empty() {
+                dl {
+                    @for line in &lines {
+                        div { dt { bdi { (line.label) } } dd { bdi { (line.value) } } }
+                    }
                 }
             }
             @if let Some(as_of) = widget.as_of {
                 p.as-of {
                     (say("as-of")) " "
-                    time datetime=(as_of.to_rfc3339()) { (as_of.format("%H:%M:%S UTC")) }
+                    bdi {
+                        time datetime=(as_of.to_rfc3339()) {
+                            span.date { (as_of.format("%Y-%m-%d ")) }
+                            (as_of.format("%H:%M:%S UTC"))
+                        }
+                    }
                 }
             }
         }
@@ -88,7 +95,7 @@ pub fn fragment(language: Language, widget: &Widget) -> String {
 pub fn foot(language: Language, end: &End) -> String {
     let name = if end.complete { "complete" } else { "partial" };
     let said: Markup = html! {
-        p slot="end" role="status" { (messages::text(language, &format!("dashboard.{name}"))) }
+        p slot="end" class=(name) role="status" { (messages::text(language, &format!("dashboard.{name}"))) }
     };
     format!("{}</main></body></html>\n", said.into_string())
 }
@@ -114,6 +121,12 @@ mod tests {
         assert!(!page.contains("<script") && !page.contains("\" onload"), "{page}");
         let picture = page.split("<img ").nth(1).unwrap();
         assert!(picture.starts_with("src=\"https://x/&quot;&gt;&lt;script&gt;\""), "{page}");
+    }
+
+    #[test]
+    fn a_widget_with_nothing_to_list_has_no_list() {
+        let page = fragment(Language::English, &widget("timeout", &serde_json::Value::Null));
+        assert!(!page.contains("<dl>"), "{page}");
     }
 
     #[test]

@@ -21,6 +21,9 @@ const BOARDS = {
 
 let shownBoard: keyof typeof BOARDS | undefined;
 
+/** What stands on the dashboard, also while it is fetched again or cannot be. */
+let shownWidgets = new Map<string, { title: string; text: string }>();
+
 /** Shows what there is, then follows what happens. */
 export async function showDesk(): Promise<void> {
   const { melmastoon } = window;
@@ -98,16 +101,21 @@ function propertyId(): string {
 }
 
 async function showDashboard(): Promise<void> {
-  const widgets = new Map<string, { title: string; text: string }>();
   const answer = await window.melmastoon.dashboard({ propertyId: propertyId() }, (frame) => {
     if (frame.frame === "skeleton") {
-      for (const { id, title } of frame.widgets) widgets.set(id, { title, text: "…" });
+      shownWidgets = new Map(
+        frame.widgets.map(({ id, title }) => {
+          return [id, { title, text: shownWidgets.get(id)?.text ?? "…" }];
+        }),
+      );
     } else if (frame.frame === "widget") {
-      const title = widgets.get(frame.id)?.title ?? frame.id;
+      const title = shownWidgets.get(frame.id)?.title ?? frame.id;
       const text = `${frame.status} ${JSON.stringify(frame.data ?? frame.userMessage)}`;
-      widgets.set(frame.id, { title, text });
+      shownWidgets.set(frame.id, { title, text });
     }
-    const lines = [...widgets].map(([id, { title, text }]) => line(`${title}: ${text}`, { id }));
+    const lines = [...shownWidgets].map(([id, { title, text }]) =>
+      line(`${title}: ${text}`, { id }),
+    );
     element("dashboard").replaceChildren(...lines);
   });
   body(answer);

@@ -13,13 +13,14 @@ import type {
   SessionEnd,
 } from "../../../schemas/desktop.js";
 import type { Desktop } from "./desktop.js";
+import { beat } from "./heartbeat.js";
 import { Listeners } from "./listeners.js";
 import { Live, type LiveEnd } from "./live.js";
 import { liveSourceOf } from "./live-source.js";
 import { type Answered, ask, type OperationId, type OperationRequest } from "./operation.js";
 import { type Kept, Outbox, type Shelf } from "./outbox.js";
 import { ProblemError, UnreachableError } from "./problem.js";
-import { type Clock, systemClock } from "./time.js";
+import { type Clock, isoTime, systemClock } from "./time.js";
 import { newWish } from "./wish.js";
 
 export const READS = [
@@ -114,9 +115,10 @@ class Bridge {
   readonly #states = new Listeners<LiveState>();
   readonly #clock: Clock;
   readonly #live: Live;
+  readonly #ended = new AbortController();
   #outbox: Outbox | undefined;
-  #hasEnded = false;
   #isHinted = false;
+  #lastSyncAt: string | null = null;
 
   constructor(private readonly settings: BridgeSettings) {
     this.#clock = settings.clock ?? systemClock;
@@ -143,6 +145,7 @@ class Bridge {
     this.#isHinted = 0 < (this.#outbox?.wishes.length ?? 0);
     this.#outbox?.wake();
     void this.#live.run().then((end) => this.#liveEnded(end));
+    void beat(() => this.#report(), this.#clock, this.#ended.signal);
   }
 
   wake(): void {
@@ -176,7 +179,17 @@ class Bridge {
 
   async #ask(name: OperationId, request: OperationRequest): Promise<Answer<unknown>> {
     const wish = newWish();
-    return this.#answer(() => ask(this.settings.desktop, name, request, wish));
+    const answer = await this.#answer(() => ask(this.settings.desktop, name, request, wish));
+    const isSync = name === "advanceSyncCursor" && answer.state === "ok";
+    if (isSync) this.#lastSyncAt = isoTime(this.#clock);
+    return answer;
+  }
+
+  async #report(): Promise<void> {
+    const { self, tokens } = this.settings.desktop;
+    const body = { ...self, lastSyncAt: this.#lastSyncAt, clock: isoTime(this.#clock) };
+    const pendingActions = this.#outbox?.waiting ?? 0;
+    await this.#ask("heartbeat", { id: tokens.deviceId, body: { ...body, pendingActions } });
   }
 
   async #act(
@@ -191,8 +204,7 @@ class Bridge {
 
   /** Tells the operator's other devices how much waits here, as well as that can be told now. */
   async #hint(): Promise<void> {
-    const wishes = this.#outbox?.wishes ?? [];
-    const pendingActions = wishes.filter(({ refusal }) => refusal === undefined).length;
+    const pendingActions = this.#outbox?.waiting ?? 0;
     this.#isHinted = pendingActions > 0;
     await this.#ask("putOfflineQueueHint", { body: { pendingActions } });
   }
@@ -249,8 +261,8 @@ class Bridge {
 
   /** What waits in the outbox waits for the operator to come back. */
   #end(end: SessionEnd): void {
-    if (this.#hasEnded) return;
-    this.#hasEnded = true;
+    if (this.#ended.signal.aborted) return;
+    this.#ended.abort(new Error("the session has ended"));
     this.#live.stop();
     void this.#outbox?.stop();
     this.#ends.tell(end);
@@ -282,8 +294,6 @@ function functions<Functions>(
   names: readonly (keyof Functions & OperationId)[],
   call: (name: OperationId, request: OperationRequest) => Promise<unknown>,
 ): Functions {
-  const named = names.map((name) => {
-    return [name, (request: OperationRequest = {}) => call(name, request)] as const;
-  });
+  const named = names.map((name) => [name, (it: OperationRequest = {}) => call(name, it)]);
   return Object.fromEntries(named) as Functions;
 }

@@ -93,6 +93,12 @@ export class Desktop {
     return this.#tokens;
   }
 
+  /** What its requests say of it. */
+  get self(): { appVersion: string; networkMode: NetworkMode } {
+    const { app, networkMode } = this.settings;
+    return { appVersion: app.version, networkMode: networkMode() };
+  }
+
   /**
    * Trades the refresh token, which is used up by it, for new tokens of the same key. Who asks while
    * it is being traded gets the same ones; when no answer came, the next one asks under the same wish.
@@ -131,13 +137,15 @@ export class Desktop {
       headers: { Accept: "application/x-ndjson" },
       parseAs: "stream",
     });
-    const { body } = await answerOf(call).catch((error: unknown) => {
+    try {
+      const { body } = await answerOf(call);
+      for await (const line of linesOf(body)) {
+        const frame = JSON.parse(line) as DashboardFrame;
+        yield frame;
+        if (frame.frame === "end") return;
+      }
+    } catch (error) {
       throw failureOf(error);
-    });
-    for await (const line of linesOf(body)) {
-      const frame = JSON.parse(line) as DashboardFrame;
-      yield frame;
-      if (frame.frame === "end") return;
     }
     throw new UnreachableError("the dashboard was cut off");
   }

@@ -14,7 +14,7 @@ export async function* linesOf(bytes: ReadableStream<Uint8Array>): AsyncGenerato
       yield* lines;
     }
   } finally {
-    // Whoever reads no further is not sent the rest.
-    await reader.cancel();
+    // Whoever reads no further is not sent the rest, nor told what becomes of it.
+    await reader.cancel().catch(() => undefined);
   }
 }

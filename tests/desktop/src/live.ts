@@ -5,6 +5,7 @@
 import { type Frame, framesOf } from "./event-stream.js";
 import type { components } from "./generated/api.js";
 import { ProblemError } from "./problem.js";
+import { Silence } from "./silence.js";
 import { backoffMs, type Clock } from "./time.js";
 
 export type LiveEvent = components["schemas"]["LiveEvent"];
@@ -40,6 +41,15 @@ export interface LiveSource {
   refresh(): Promise<unknown>;
   /** For the next proof. */
   learnNonce(nonce: string): void;
+}
+
+/** What the service says of the connection; the members are there with the kinds that need them. */
+interface Told {
+  kind: string;
+  reason?: string;
+  nonce?: string;
+  /** Seconds. */
+  retryAfter?: number;
 }
 
 /** What comes next after a part of the conversation. */
@@ -184,7 +194,7 @@ export class Live {
 
   /** What the service says of the connection itself. */
   async #obey({ data }: LiveEvent): Promise<Next> {
-    const { kind, reason, nonce } = data as { kind: string; reason?: string; nonce?: string };
+    const { kind, reason, nonce, retryAfter } = data as Told;
     if (nonce !== undefined) this.source.learnNonce(nonce);
     switch (kind) {
       case "hello":
@@ -197,6 +207,8 @@ export class Live {
         return this.#refresh();
       case "reconnect":
         return "later";
+      case "poll":
+        return this.#pollFor(retryAfter);
       case "force-logout":
       case "superseded":
       case "version-blocked":
@@ -205,6 +217,15 @@ export class Live {
         // A kind of later versions of the service.
         return undefined;
     }
+  }
+
+  /** The service has seen this device's streams break, also those of before a restart. */
+  #pollFor(seconds = 0): Next {
+    const ms = Math.min(Math.max(seconds * 1_000, POLLING_MIN_MS), POLLING_MAX_MS);
+    this.#pollingUntil = this.clock.now() + ms;
+    this.#streamFailures = STREAM_FAILURES_MAX;
+    this.#isInterrupted = true;
+    return "at-once";
   }
 
   async #refresh(): Promise<Next> {
@@ -256,29 +277,5 @@ export class Live {
     }
     if (status === 401) return { kind: "force-logout", reason: code };
     return { kind: status === 426 ? "version-blocked" : "refused", reason: code };
-  }
-}
-
-/** Ends an attempt when nothing breaks the silence in time. */
-class Silence {
-  #timer = new AbortController();
-
-  constructor(
-    private readonly clock: Clock,
-    private readonly attempt: AbortController,
-  ) {}
-
-  /** From now on so long. */
-  isBrokenBy(ms: number): void {
-    this.end();
-    this.#timer = new AbortController();
-    this.clock.wait(ms, this.#timer.signal).then(
-      () => this.attempt.abort(new Error("the stream was silent")),
-      () => undefined,
-    );
-  }
-
-  end(): void {
-    this.#timer.abort();
   }
 }

@@ -108,6 +108,11 @@ export class Outbox {
     if (wish?.refusal !== undefined) await this.#remove(wish);
   }
 
+  /** How much is still to be sent. */
+  get waiting(): number {
+    return this.#wishes.filter(({ refusal }) => refusal === undefined).length;
+  }
+
   /** The network or the operator is back, as far as anybody knows: there is no reason to wait. */
   wake(): void {
     this.#pause.abort(new Error("woken"));

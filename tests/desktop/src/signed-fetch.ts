@@ -1,8 +1,11 @@
-/** Sends requests with a fresh proof each, and once more when the service asks for its nonce. */
+/** Sends requests with a fresh proof each, and again when another proof is all that was amiss. */
 import type { DeviceKey } from "./device-key.js";
 
 /** A refresh is made without an access token, and its nonces are not those of other requests. */
 const REFRESH = /\/auth\/refresh$/;
+const REPLAYED = "MELMASTOON.AUTH.PROOF_REPLAYED";
+/** Once as asked, once with the nonce, once because something on the way had sent one of them twice. */
+const SENDINGS_MAX = 3;
 
 export interface SignedFetchSettings {
   key: DeviceKey;
@@ -18,11 +21,12 @@ export class SignedFetch {
 
   /** A repetition is the same request under a new proof: its idempotency key goes with it. */
   async send(request: Request): Promise<Response> {
-    const repetition = request.clone();
-    const response = await this.#sendOnce(request);
-    if (!asksForNonce(response)) return response;
-    await response.body?.cancel();
-    return this.#sendOnce(repetition);
+    for (let sendings = 1; sendings < SENDINGS_MAX; sendings += 1) {
+      const response = await this.#sendOnce(request.clone());
+      if (!asksForNonce(response) && !(await wasSentTwice(response))) return response;
+      await response.body?.cancel();
+    }
+    return this.#sendOnce(request);
   }
 
   /** Takes a nonce that the service has told elsewhere than in a header. */
@@ -47,7 +51,22 @@ export class SignedFetch {
 
 /** RFC 9449, section 9: the challenge, together with a nonce to use. */
 function asksForNonce(response: Response): boolean {
-  const challenge = response.headers.get("WWW-Authenticate") ?? "";
-  const isAsked = response.status === 401 && challenge.includes('error="use_dpop_nonce"');
-  return isAsked && response.headers.has("DPoP-Nonce");
+  return isChallengedFor("use_dpop_nonce", response) && response.headers.has("DPoP-Nonce");
+}
+
+/**
+ * Proxies send again what they find no answer to, and so do browsers when a connection that they kept
+ * is gone: then the service knows the proof, and the first answer is lost.
+ */
+async function wasSentTwice(response: Response): Promise<boolean> {
+  if (!isChallengedFor("invalid_dpop_proof", response)) return false;
+  const problem: unknown = await response
+    .clone()
+    .json()
+    .catch(() => undefined);
+  return (problem as { code?: unknown } | undefined)?.code === REPLAYED;
+}
+
+function isChallengedFor(error: string, { status, headers }: Response): boolean {
+  return status === 401 && (headers.get("WWW-Authenticate") ?? "").includes(`error="${error}"`);
 }

@@ -9,6 +9,11 @@ export interface Clock {
   chance(): number;
 }
 
+/** The clock's time, as the service writes times. */
+export function isoTime(clock: Clock): string {
+  return new Date(clock.now()).toISOString();
+}
+
 export const systemClock: Clock = {
   now: () => Date.now(),
   chance: () => Math.random(),

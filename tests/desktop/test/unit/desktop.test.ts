@@ -5,6 +5,7 @@ import { beforeEach, test } from "node:test";
 import { answerOf, Desktop, type Tokens } from "../../src/desktop.js";
 import { DeviceKey } from "../../src/device-key.js";
 import { ProblemError, UnreachableError } from "../../src/problem.js";
+import { newWish } from "../../src/wish.js";
 
 const EXPIRED = { status: 401, code: "MELMASTOON.AUTH.TOKEN_EXPIRED", retriable: false };
 
@@ -16,16 +17,20 @@ let kept: Tokens[];
 
 beforeEach(async () => {
   [requests, refreshes, kept] = [[], [], []];
-  desktop = new Desktop({
+  desktop = await desktopAnsweredBy(answer);
+});
+
+async function desktopAnsweredBy(service: (request: Request) => Promise<Response>) {
+  return new Desktop({
     origin: "https://service.example",
     key: await DeviceKey.generate(),
     tokens: tokens(0),
     app: { version: "1.4.2", platform: "linux" },
     networkMode: () => "good",
-    fetch: async (input) => answer(input as Request),
+    fetch: async (input) => service(input as Request),
     keepTokens: async (tokens) => void kept.push(tokens),
   });
-});
+}
 
 /** A service to which the first token has expired. */
 async function answer(request: Request): Promise<Response> {
@@ -48,9 +53,9 @@ function tokens(number: number): Tokens {
   } as Tokens;
 }
 
-function problem(members: Record<string, unknown>): Response {
+function problem(members: Record<string, unknown>, more: Record<string, string> = {}): Response {
   const document = { title: "no", userMessage: "no", ...members };
-  const headers = { "Content-Type": "application/problem+json" };
+  const headers = { "Content-Type": "application/problem+json", ...more };
   return new Response(JSON.stringify(document), { status: members["status"] as number, headers });
 }
 
@@ -81,4 +86,38 @@ test("a refresh that is refused is the end of the session, and no refusal of wha
     return error instanceof ProblemError && error.code === EXPIRED.code;
   });
   assert.equal(requests.length, 2);
+});
+
+test("what something on the way has sent twice is asked for again, under its key and a new proof", async () => {
+  const code = "MELMASTOON.AUTH.PROOF_REPLAYED";
+  const proofs: (string | null)[] = [];
+  const keys: (string | null)[] = [];
+  desktop = await desktopAnsweredBy(async ({ headers }) => {
+    proofs.push(headers.get("DPoP"));
+    keys.push(headers.get("X-Idempotency-Key"));
+    const challenge = 'DPoP error="invalid_dpop_proof", error_description="used before"';
+    return proofs.length < 2
+      ? problem({ status: 401, code, retriable: false }, { "WWW-Authenticate": challenge })
+      : Response.json({ state: "in_house" });
+  });
+
+  const params = { path: { id: "rsv_1" }, header: newWish() };
+  await desktop.api.POST("/reservations/{id}/check-in", { params, body: {} });
+
+  assert.equal(proofs.length, 2);
+  assert.notEqual(proofs[0], proofs[1]);
+  assert.equal(keys[0], keys[1]);
+});
+
+test("a service that takes none of its proofs is not asked without end", async () => {
+  const code = "MELMASTOON.AUTH.PROOF_REPLAYED";
+  let asked = 0;
+  desktop = await desktopAnsweredBy(async () => {
+    asked += 1;
+    const challenge = { "WWW-Authenticate": 'DPoP error="invalid_dpop_proof"' };
+    return problem({ status: 401, code, retriable: false }, challenge);
+  });
+
+  await assert.rejects(session(), (error) => error instanceof ProblemError && error.code === code);
+  assert.equal(asked, 3);
 });

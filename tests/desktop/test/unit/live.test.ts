@@ -251,6 +251,31 @@ test("each try in vain is followed by twice the time of polls", async () => {
   assert.equal(await triesAfter(61_000), 5);
 });
 
+test("advised to poll it does so at once from its cursor on, and tries a stream when it was told to", async () => {
+  await start();
+  service.stream.hello();
+  service.stream.alert("a1");
+  await settled();
+  service.stream.end();
+  await clock.advance(2_000);
+  service.stream.say("session", { kind: "poll", retryAfter: 240, nonce: "n1" });
+  service.stream.end();
+  await settled();
+  assert.deepEqual(service.polled, ["a1"]);
+  assert.deepEqual(service.nonces, ["n1"]);
+
+  service.answer("c2", alert("a2"));
+  await clock.advance(239_000);
+  assert.deepEqual(service.heard, ["a1", "a2"]);
+  assert.equal(service.opened.length, 2);
+  await clock.advance(2_000);
+  service.answer("c3");
+  await settled();
+
+  assert.deepEqual(service.opened, [undefined, "a1", "c3"]);
+  assert.deepEqual(service.refetched, ["screens"]);
+});
+
 test("where polls fail too, the next that is tried is a stream", async () => {
   await startPolling();
   service.isStreaming = true;
