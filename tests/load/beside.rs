@@ -1,7 +1,7 @@
 //! The dashboards of a scenario alone, at the service and then at a Node service that does the same
 //! work for the same desktops (tests/bench/peers): how long each takes, and of the processor how much.
 
-use std::{fmt::Write, time::Duration};
+use std::{collections::BTreeSet, fmt::Write, time::Duration};
 
 use futures::future::join_all;
 use reqwest::{Method, StatusCode};
@@ -16,6 +16,7 @@ use crate::{
         service::Service,
     },
     usage::{Usage, Used},
+    witness::LOGGED_OUT,
 };
 
 /// Shorter than the least freshness, so that either renews as little.
@@ -57,8 +58,12 @@ pub async fn dashboards(fleet: &Fleet, scenario: Scenario, percent: u32) -> Stri
 
 /// In open loop, once every property's dashboard has been looked at.
 async fn show(fleet: &Fleet, service: &Service, rate: f64) -> Shown {
-    for member in fleet.one_a_place() {
-        dashboard(member, service).await.expect("a dashboard");
+    let members = &fleet.desktops[LOGGED_OUT..];
+    let mut seen = BTreeSet::new();
+    for member in members {
+        if seen.insert(member.property()) {
+            dashboard(member, service).await.expect("a dashboard");
+        }
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
     let count = (rate * LENGTH.as_secs_f64()).ceil() as u32;
@@ -66,8 +71,8 @@ async fn show(fleet: &Fleet, service: &Service, rate: f64) -> Shown {
     let ended = join_all((0..count).map(async |number| {
         let due = start + Duration::from_secs_f64(f64::from(number) / rate);
         sleep_until(due).await;
-        let member = fleet.member(usize::try_from(number).unwrap());
-        let shown = dashboard(member, service).await;
+        let turn = usize::try_from(number).unwrap() % members.len();
+        let shown = dashboard(&members[turn], service).await;
         shown.map(|()| due.elapsed())
     }))
     .await;

@@ -33,7 +33,8 @@ const QUIET: Duration = Duration::from_secs(3);
 /// For what is still on its way, and for a fleet that comes back.
 const PATIENCE: Duration = Duration::from_mins(1);
 const OPENING_AT_ONCE: usize = 64;
-const LOGGED_OUT: usize = 20;
+/// The first of the fleet, when the load has ended.
+pub const LOGGED_OUT: usize = 20;
 
 /// The streams of a fleet.
 pub struct Witnesses {

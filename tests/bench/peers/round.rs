@@ -15,6 +15,9 @@ use crate::{
     usage::Usage,
 };
 
+/// Of a round.
+const FAILURES_SHOWN: usize = 3;
+
 /// One round of one contender.
 pub struct Round {
     pub cpu_micros: f64,
@@ -24,11 +27,11 @@ pub struct Round {
     pub failed: u32,
 }
 
-/// How long each request took, and how many were not answered as they should be.
+/// How long each request took, and what was not answered as it should be.
 #[derive(Default)]
 pub struct Sent {
     pub took: Vec<Duration>,
-    pub failed: u32,
+    failures: Vec<String>,
 }
 
 /// A round that has begun.
@@ -43,14 +46,17 @@ impl Metered {
         Self { server, driver }
     }
 
-    pub fn end(self, Sent { took, failed }: Sent) -> Round {
+    pub fn end(self, Sent { took, failures }: Sent) -> Round {
+        for failure in failures.iter().take(FAILURES_SHOWN) {
+            println!("failed: {failure}");
+        }
         let used = self.server.end(took.len());
         Round {
             cpu_micros: used.cpu_micros_an_operation,
             resident_mib: used.resident_mib,
             driver_cores: self.driver.end(1).cores,
             took,
-            failed,
+            failed: u32::try_from(failures.len()).unwrap(),
         }
     }
 }
@@ -67,13 +73,9 @@ pub async fn send_all(requests: Vec<RequestBuilder>, at_once: usize) -> Sent {
                 let next = requests.lock().unwrap().next();
                 let Some(request) = next else { return sent };
                 let began_at = Instant::now();
-                let answer = request.send().await.unwrap();
-                let (status, body) = (answer.status(), answer.text().await.unwrap());
+                let failure = failure_of(request).await;
                 sent.took.push(began_at.elapsed());
-                if status != StatusCode::OK {
-                    println!("failed: {status}: {body}");
-                    sent.failed += 1;
-                }
+                sent.failures.extend(failure);
             }
         });
     }
@@ -82,10 +84,24 @@ pub async fn send_all(requests: Vec<RequestBuilder>, at_once: usize) -> Sent {
     all
 }
 
+/// Sends it; answers what went wrong.
+async fn failure_of(request: RequestBuilder) -> Option<String> {
+    let answer = request.send().await.map_err(|error| error.to_string());
+    let (status, body) = match answer {
+        Ok(answer) => (answer.status(), answer.text().await),
+        Err(error) => return Some(error),
+    };
+    match body {
+        Ok(_) if status == StatusCode::OK => None,
+        Ok(body) => Some(format!("{status}: {body}")),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 impl Sent {
     pub fn add(&mut self, other: Self) {
         self.took.extend(other.took);
-        self.failed += other.failed;
+        self.failures.extend(other.failures);
     }
 }
 
