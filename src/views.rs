@@ -63,12 +63,9 @@ impl Redis {
     /// When the URL is malformed or the server cannot be reached within a few attempts.
     pub async fn connect(url: &str) -> Result<Self, RedisError> {
         let client = Client::open(url)?;
-        let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_connection_timeout(Some(CONNECTION_TIMEOUT))
-            .set_max_delay(RECONNECT_DELAY_MAX)
-            .set_number_of_retries(RECONNECT_ATTEMPTS);
-        let shared = ConnectionManager::new_with_config(client.clone(), config).await?;
+        let shared =
+            ConnectionManager::new_with_config(client.clone(), shared_config(RESPONSE_TIMEOUT))
+                .await?;
         Ok(Self { client, shared, recovery_epoch: 0 })
     }
 
@@ -87,6 +84,18 @@ impl Redis {
     /// The connection everybody shares. Never send it a command that blocks.
     pub fn shared(&self) -> ConnectionManager {
         self.shared.clone()
+    }
+
+    /// Another connection to share, on which an answer may take `response_timeout`.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub async fn shared_within(
+        &self,
+        response_timeout: Duration,
+    ) -> Result<ConnectionManager, RedisError> {
+        ConnectionManager::new_with_config(self.client.clone(), shared_config(response_timeout))
+            .await
     }
 
     /// A connection of the caller's own, for commands that block up to `block`. It does not come
@@ -120,6 +129,14 @@ impl Redis {
             .map(str::to_owned)
             .ok_or_else(|| (redis::ErrorKind::UnexpectedReturnType, "no maxmemory_policy").into())
     }
+}
+
+fn shared_config(response_timeout: Duration) -> ConnectionManagerConfig {
+    ConnectionManagerConfig::new()
+        .set_response_timeout(Some(response_timeout))
+        .set_connection_timeout(Some(CONNECTION_TIMEOUT))
+        .set_max_delay(RECONNECT_DELAY_MAX)
+        .set_number_of_retries(RECONNECT_ATTEMPTS)
 }
 
 /// Takes a key that nobody has for `ttl`; false when somebody has it.

@@ -66,7 +66,8 @@ pub async fn connect(
         pubsub(&config.foundation.stores),
     )?;
     let feed = Feed::new(clock.clone());
-    let gate = gate::build(config, &secrets, &upstream, &session_tier, clock.clone())?
+    let gate = gate::build(config, &secrets, &upstream, &session_tier, clock.clone())
+        .await?
         .vouched_by(gate::standing(upstream.clone(), feed.clone()));
     gate.flags().refresh_or_report().await;
     let cursor_keys = cursor_keys(&secrets.live);

@@ -50,13 +50,14 @@ pub struct Order<'a> {
     pub idempotency_key: &'a str,
 }
 
-/// What a list says of a key that was asked for.
+/// What the service shows of an action that it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Search {
-    Found(KeyCredentialId),
-    /// Every key says under which it was asked for, and none says ours.
-    NotThere,
-    /// The list cannot tell.
+pub enum Trace {
+    /// It was done, to this key.
+    Done(KeyCredentialId),
+    /// It was not done so far.
+    NotDone,
+    /// What is shown cannot tell.
     Undecided,
 }
 
@@ -90,7 +91,8 @@ pub async fn credential(
     found(upstream.call(&call).await)
 }
 
-/// Looks among the keys of a reservation for the one that was asked for under a key of ours.
+/// Looks among the keys of a reservation for the one that was asked for under a key of ours. That
+/// there is none is sure only where each says what it was asked for under.
 ///
 /// # Errors
 /// See [`UpstreamError`].
@@ -99,7 +101,7 @@ pub async fn search(
     tenant_id: &TenantId,
     context: &CallContext,
     (reservation_id, idempotency_key): (&ReservationId, &str),
-) -> Result<Search, UpstreamError> {
+) -> Result<Trace, UpstreamError> {
     let mut cursor: Option<String> = None;
     for _ in 0..PAGES_MAX {
         let path = "/api/v1/key-credentials".to_owned();
@@ -110,15 +112,15 @@ pub async fn search(
         let page: Page = upstream.call(&call).await?.read(Service::LockIntegration)?;
         for credential in page.items {
             match credential.idempotency_key.as_deref() {
-                Some(key) if key == idempotency_key => return Ok(Search::Found(credential.id)),
+                Some(key) if key == idempotency_key => return Ok(Trace::Done(credential.id)),
                 Some(_) => (),
-                None => return Ok(Search::Undecided),
+                None => return Ok(Trace::Undecided),
             }
         }
-        let Some(next) = page.next_cursor else { return Ok(Search::NotThere) };
+        let Some(next) = page.next_cursor else { return Ok(Trace::NotDone) };
         cursor = Some(next);
     }
-    Ok(Search::Undecided)
+    Ok(Trace::Undecided)
 }
 
 /// Has a key issued or revoked; safe to repeat under the same key. Answers which.

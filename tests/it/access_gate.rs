@@ -141,9 +141,11 @@ async fn a_grant_that_was_revoked_on_its_way_lets_nobody_in_and_opens_no_session
 #[tokio::test]
 async fn without_keys_or_session_tier_a_grant_is_neither_good_nor_bad() {
     let away = format!("redis://127.0.0.1:{}", port::free());
+    let no_longer_a_member = stranger();
     for (what, setup) in [
         ("token issuer", Setup { fetch: failing_fetch(), ..Setup::default() }),
-        ("session tier", Setup { redis_url: away, ..Setup::default() }),
+        ("session tier", Setup { redis_url: away.clone(), ..Setup::default() }),
+        ("session tier", Setup { lookup: no_longer_a_member, redis_url: away, ..Setup::default() }),
     ] {
         let world = World::with(setup);
         let token = world.token();

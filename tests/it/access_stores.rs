@@ -19,6 +19,7 @@ use crate::{
     access_world::{Setup, World, code, failing_fetch, opening, reason, settings},
     support::{
         port,
+        proxy::Proxy,
         redis::RedisServer,
         service::Service,
         wait,
@@ -125,9 +126,25 @@ async fn dp_rep_13_every_failure_of_the_session_tier_is_a_503_and_heals_over_htt
     recovers(&bench, &service).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_session_tier_is_waited_for_as_long_as_its_timeout_says() {
+    let bench = Bench::start().await;
+    let variables = [("DPOP_NONCE", "off"), ("SESSION_TIER_TIMEOUT", "2s")];
+    let service = bench.world.service_with(&variables).await;
+
+    // Longer than anybody else waits for it.
+    bench.world.session_tier.command(&["CLIENT", "PAUSE", "800", "ALL"]).await;
+
+    assert_eq!(ask_for(&bench, &service, "/session").await.status, 200);
+}
+
 async fn ask(bench: &Bench, service: &Service) -> RawAnswer {
-    let proof = bench.proof(&bench.claims(service, BOOTSTRAP));
-    bench.get(service, BOOTSTRAP, &proof).await
+    ask_for(bench, service, BOOTSTRAP).await
+}
+
+async fn ask_for(bench: &Bench, service: &Service, path: &str) -> RawAnswer {
+    let proof = bench.proof(&bench.claims(service, path));
+    bench.get(service, path, &proof).await
 }
 
 async fn recovers(bench: &Bench, service: &Service) {
@@ -141,6 +158,31 @@ fn assert_unavailable(case: &str, answer: &RawAnswer) {
     assert_eq!(answer.all("retry-after"), ["1"], "{case}");
     assert!(answer.all("www-authenticate").is_empty(), "{case}");
     assert!(answer.all("dpop-nonce").is_empty(), "{case}");
+}
+
+#[tokio::test]
+async fn who_needs_a_nonce_that_the_session_tier_does_not_give_is_told_that_it_is_away() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.url().trim_start_matches("redis://").to_owned()).await;
+    let world = World::with(Setup {
+        settings: Settings { nonce_mode: NonceMode::Required, ..settings() },
+        redis_url: format!("redis://{}", proxy.address),
+        ..Setup::default()
+    });
+    let token = world.token();
+    let bare = world.proof_claims(&token);
+    let nonce = world.enter(&token, &world.proof_of(&bare)).await.unwrap_err().nonce.unwrap();
+    let proof = world.proof_of(&with(bare, "nonce", json!(nonce)));
+    // The nonce's epoch is over, and which has begun is not heard.
+    server.command(&["FLUSHALL"]).await;
+    let epoch = format!("{{{}}}:dpop:epoch", world.tenant_id);
+    let only_key = format!("$1\r\n1\r\n${}\r\n{epoch}", epoch.len());
+    proxy.lose_the_answer_to(only_key.as_bytes());
+
+    let refusal = world.enter(&token, &proof).await.unwrap_err();
+
+    assert!(matches!(refusal.reason, Reason::Unavailable("session tier")), "{refusal:?}");
+    assert_eq!(refusal.nonce, None);
 }
 
 /// Without nonces a store that was emptied is a residual risk, no longer than a proof is timely.

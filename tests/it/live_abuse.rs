@@ -114,6 +114,8 @@ async fn ss_02_five_thousand_streams_are_sent_away_one_after_the_other() {
     for stream in &mut streams {
         assert_eq!(alert_of(&next(stream).await), "a1");
     }
+    // From here on nothing but time decides, and that goes on only when all is done.
+    tokio::time::pause();
 
     let ended: Vec<_> = streams
         .into_iter()
@@ -135,7 +137,8 @@ async fn ss_02_five_thousand_streams_are_sent_away_one_after_the_other() {
     }
     println!("{STREAMS} streams ended by fifths of the time: {fifths:?}");
     assert_eq!(fifths.iter().sum::<usize>(), STREAMS);
-    assert!(fifths.iter().all(|count| *count < STREAMS / 2), "not staggered: {fifths:?}");
+    let about_a_fifth = STREAMS / 6..STREAMS / 4;
+    assert!(fifths.iter().all(|count| about_a_fifth.contains(count)), "not staggered: {fifths:?}");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use crate::{
 const KEY_SET_BYTES_MAX: usize = 256 * 1024;
 const KEY_SET_WAIT: Duration = Duration::from_secs(3);
 
-pub fn build(
+pub async fn build(
     config: &Config,
     secrets: &Secrets,
     upstream: &Upstream,
@@ -58,7 +58,8 @@ pub fn build(
         ..access::Settings::default()
     };
     let lookup = lookup(upstream.clone());
-    Ok(Gate::new(&settings, &fetch(upstream.clone()), lookup, session_tier.shared(), clock)?)
+    let tier = session_tier.shared_within(settings.store_timeout).await?;
+    Ok(Gate::new(&settings, &fetch(upstream.clone()), lookup, tier, clock)?)
 }
 
 /// Who may start jobs; nobody where no account is named.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use events::{
-    KeyCredentialId, Metadata,
+    Metadata,
     ledger::lock_action::{LockDemand, LockFailure, LockFinding},
     upstream::{UpstreamEvent, lock::CredentialChange},
 };
@@ -19,7 +19,10 @@ use crate::{
         lock_action::asking::{self, Voucher},
     },
     inbox::read,
-    upstream::{CallContext, UpstreamError, lock_integration},
+    upstream::{
+        CallContext, UpstreamError,
+        lock_integration::{self, Trace},
+    },
 };
 
 /// From then on what a read does not show has not happened and will not: longer than
@@ -91,35 +94,23 @@ impl Search<'_> {
         let found = match &self.wanted.demand {
             LockDemand::Issue { reservation_id, .. } => {
                 let wish = (reservation_id, self.wanted.upstream_key.as_str());
-                match lock_integration::search(upstream, tenant_id, self.context, wish).await? {
-                    lock_integration::Search::Found(key) => Found::Done(key),
-                    lock_integration::Search::NotThere => Found::NotDone,
-                    lock_integration::Search::Undecided => Found::Nothing,
-                }
+                lock_integration::search(upstream, tenant_id, self.context, wish).await?
             }
             LockDemand::Revoke { key_credential_id: id, .. } => {
                 let key = lock_integration::credential(upstream, tenant_id, self.context, id);
                 match key.await? {
-                    Some(key) if ENDED.contains(&key.state.as_str()) => Found::Done(id.clone()),
-                    Some(_) => Found::NotDone,
-                    None => Found::Nothing,
+                    Some(key) if ENDED.contains(&key.state.as_str()) => Trace::Done(id.clone()),
+                    Some(_) => Trace::NotDone,
+                    None => Trace::Undecided,
                 }
             }
         };
         Ok(match found {
-            Found::Done(key) => Some(Outcome::Done(key)),
-            Found::NotDone if SETTLED_AFTER <= self.due.age => Some(not_applied(String::new())),
-            Found::NotDone | Found::Nothing => None,
+            Trace::Done(key) => Some(Outcome::Done(key)),
+            Trace::NotDone if SETTLED_AFTER <= self.due.age => Some(not_applied(String::new())),
+            Trace::NotDone | Trace::Undecided => None,
         })
     }
-}
-
-/// What a read shows.
-enum Found {
-    Done(KeyCredentialId),
-    /// Not done so far.
-    NotDone,
-    Nothing,
 }
 
 /// What an event says; `None` when it says nothing that fits.

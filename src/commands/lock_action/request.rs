@@ -198,9 +198,7 @@ impl Request<'_> {
         let tenant_id = &self.actor.caller.tenant_id;
         let loaded = load(&resources.ledger, tenant_id, &self.stream(resources)).await;
         let loaded = loaded.map_err(CommandError::from)?;
-        if let Some(wanted) = loaded.action.wanted() {
-            self.check_property(wanted)?;
-        }
+        self.check_property(loaded.action.wanted().ok_or(CommandError::InProgress)?)?;
         Ok(Outcome::replayed(response))
     }
 

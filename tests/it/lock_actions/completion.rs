@@ -19,6 +19,7 @@ use ulid::Ulid;
 use super::*;
 use crate::support::{
     locks,
+    platform::happened,
     replica::{self, Replica},
 };
 
@@ -174,6 +175,25 @@ async fn what_never_happened_is_said_to_have_failed_and_is_never_done_late() {
     assert_eq!(again.response, first.response);
     assert!(again.replayed);
     assert_eq!(effects(&bench.world).await, Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn among_keys_that_do_not_say_what_they_were_asked_for_under_nothing_is_ruled_out() {
+    let bench = Bench::start().await;
+    bench.lose(json!({ "resetRate": 1.0, "mutationsOnly": true })).await;
+    heal(&bench.world).await;
+    let elsewhere = json!({
+        "keyCredentialId": "key_7", "kind": "rfid_card", "rooms": [bench.door.room],
+        "reservationId": bench.door.reservation,
+    });
+    let issued = "melmastoon.lock.credential.issued.v1";
+    happened(&bench.world, bench.tenant_id(), issued, elsewhere).await;
+    bench.age(600.0).await;
+
+    bench.complete().await;
+
+    assert_eq!(open(&bench.world).await, 1);
+    assert_eq!(bench.kinds().await, ["requested.v1", "outcome_unknown.v1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

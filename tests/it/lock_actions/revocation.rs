@@ -37,12 +37,17 @@ impl Lost {
     /// What the other instance finds out so long after the request.
     async fn found(&self, minutes: f64) -> Value {
         heal(&self.world).await;
+        self.look(minutes).await;
+        assert_eq!(open(&self.world).await, 0);
+        last_word(&self.world).await
+    }
+
+    /// Has the other instance look into it so long after the request.
+    async fn look(&self, minutes: f64) {
         age(&self.world, minutes).await;
         let completer = jobs::completer(&self.replica.pools, &self.replica.renewed(&self.world));
         assert_eq!(completer.try_due().await.unwrap(), 1);
         while read_on(self.replica.pools.jobs()).await.unwrap() != 0 {}
-        assert_eq!(open(&self.world).await, 0);
-        last_word(&self.world).await
     }
 }
 
@@ -63,6 +68,15 @@ async fn a_key_that_opens_still_was_not_revoked_and_is_not_revoked_late() {
     let found = lost.found(3.0).await;
     assert_eq!((&found["outcome"], &found["reason"]), (&json!("failed"), &json!("not_applied")));
     assert_eq!(effects(&lost.world).await.len(), done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_key_that_is_not_there_any_more_nobody_knows_whether_it_was_revoked() {
+    let lost = Lost::to(json!({ "resetRate": 1.0, "mutationsOnly": true })).await;
+    fault(&lost.world, json!({ "status": 404 })).await;
+    lost.look(600.0).await;
+    assert_eq!(open(&lost.world).await, 1);
+    assert_eq!(lost.found(600.0).await["reason"], "not_applied");
 }
 
 #[tokio::test(flavor = "multi_thread")]

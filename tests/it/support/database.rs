@@ -1,6 +1,6 @@
 //! A migrated database of its own for every test, copied from a template in a fraction of a second.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use backoffice::{
     database::{self, MIGRATIONS, Role, Settings},
@@ -49,6 +49,8 @@ impl TestDatabase {
         settings.owner_url = Some(url(&admin, OWNER, &name));
         settings.request_pool_max = 4;
         settings.pool_max = 4;
+        // Many tests share the machine: whoever is late for a connection is not lost.
+        settings.acquire_timeout = Duration::from_secs(30);
         let pools = Pools::connect(&settings).expect("the URL is one of Postgres");
         Self { admin, name, settings, pools }
     }

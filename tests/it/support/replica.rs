@@ -1,7 +1,7 @@
 //! The commands of one instance inside the test's process, over the stores and the simulated
 //! platform of a world.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use backoffice::{
     app::connect,
@@ -31,13 +31,11 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// With pools of eight, as in service. Many tests share the machine: whoever is late for a
-    /// connection here is not lost.
+    /// With pools of eight, as in service.
     pub fn start(world: &World) -> Self {
         let settings = Settings {
             request_pool_max: 8,
             pool_max: 8,
-            acquire_timeout: Duration::from_secs(30),
             ..world.database.settings().clone()
         };
         Self::start_with(world, Pools::connect(&settings).unwrap(), Arc::new(SystemClock))

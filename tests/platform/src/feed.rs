@@ -13,6 +13,7 @@ use crate::{
     world::{
         World,
         inbox::{Acknowledgment, Alert, AlertState, Suggestion, SuggestionState},
+        locks::KeyCredential,
     },
 };
 
@@ -22,6 +23,7 @@ pub const ALERT_RESOLVED: &str = "melmastoon.notification.alert.resolved.v1";
 pub const SUGGESTION_PROPOSED: &str = "melmastoon.ai_orchestrator.suggestion.proposed.v1";
 pub const SUGGESTION_WITHDRAWN: &str = "melmastoon.ai_orchestrator.suggestion.withdrawn.v1";
 pub const GATE_DECIDED: &str = "melmastoon.ai_orchestrator.hitl.gate_decided.v1";
+pub const KEY_ISSUED: &str = "melmastoon.lock.credential.issued.v1";
 
 /// An event of now.
 pub fn event(producer: Producer, subject: &str, tenant_id: &str, payload: Value) -> Event {
@@ -169,6 +171,7 @@ pub fn take_in(world: &mut World, event: &Event) {
                 suggestion.state = SuggestionState::Withdrawn;
             }
         }
+        KEY_ISSUED => world.credentials.insert(key(tenant_id, event)),
         _ => people::take_in(world, event),
     }
 }
@@ -231,6 +234,24 @@ fn suggestion(tenant_id: &str, event: &Event) -> Suggestion {
         proposed_at: time(event, "proposedAt"),
         expires_at: time(event, "expiresAt"),
         decision: None,
+    }
+}
+
+/// A key that was issued without being asked for here.
+fn key(tenant_id: &str, event: &Event) -> KeyCredential {
+    let member = |name: &str| event.payload[name].clone();
+    KeyCredential {
+        id: text(event, "keyCredentialId"),
+        tenant_id: tenant_id.into(),
+        property_id: text(event, "propertyId"),
+        reservation_id: text(event, "reservationId"),
+        kind: text(event, "kind"),
+        rooms: member("rooms"),
+        valid_from: member("validFrom"),
+        valid_until: member("validUntil"),
+        state: "active",
+        vendor: "generic-wiegand",
+        idempotency_key: member("idempotencyKey").as_str().map(str::to_owned),
     }
 }
 
