@@ -9,8 +9,10 @@ mod follower;
 mod hints;
 mod hub;
 pub mod memberships;
+mod poll;
 mod registry;
 pub mod revocations;
+mod steadiness;
 pub mod streams;
 mod tail;
 
@@ -32,6 +34,8 @@ pub use hub::Hub;
 pub use revocations::{Revocation, Subject};
 pub use streams::Retention;
 
+use crate::clock::SharedClock;
+
 /// What the hub needs to know beside its Redis tier.
 #[derive(Clone)]
 pub struct Settings {
@@ -42,14 +46,16 @@ pub struct Settings {
     pub subscriptions_max: usize,
     /// How long one blocking read waits. Only bounds how long a dead connection goes unnoticed.
     pub block: Duration,
+    pub clock: SharedClock,
     /// Over what time streams are sent away at shutdown, so that not all come back in one moment.
     pub drain_spread: Duration,
 }
 
 impl Settings {
-    pub fn new(cursor_keys: CursorKeys) -> Self {
+    pub fn new(cursor_keys: CursorKeys, clock: SharedClock) -> Self {
         Self {
             cursor_keys,
+            clock,
             queue_max: 256,
             subscriptions_max: 12_000,
             block: Duration::from_secs(5),
@@ -95,6 +101,7 @@ pub struct Delivery {
 /// A refresh hint, encoded once for all desktops of its tenant.
 #[derive(Debug)]
 pub struct Hinted {
+    id: cursor::EntryId,
     pub property_id: PropertyId,
     /// JSON on one line.
     pub data: Bytes,
@@ -139,12 +146,18 @@ pub enum LiveError {
 pub struct Subscription {
     start: String,
     items: BoxStream<'static, LiveItem>,
+    life: steadiness::Life,
 }
 
 impl Subscription {
     /// The sealed cursor the stream starts behind, for the `hello` frame's `id`.
     pub fn cursor(&self) -> &str {
         &self.start
+    }
+
+    /// What ends it from here on is not the network.
+    pub fn ends_in_time(&mut self) {
+        self.life.ends_in_time();
     }
 }
 

@@ -74,7 +74,7 @@ pub async fn connect(
     let sync_keys = SyncKeys::new(&secrets.sync).context("SECRETS_DIR")?;
     let hub = Hub::start(
         session_tier.clone(),
-        live::Settings::new(cursor_keys.clone()),
+        live::Settings::new(cursor_keys.clone(), clock.clone()),
         worker_tracker,
         stop.requests.clone(),
     );

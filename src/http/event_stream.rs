@@ -21,6 +21,8 @@ const LIFETIME: std::ops::Range<u64> = 50 * 60..56 * 60;
 /// How long a desktop waits before it comes back, spread for the same reason.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 3_000..=10_000;
 
+const SUPERSEDED: &str = "superseded";
+
 /// What a stream asks before each heartbeat, and what it needs to say goodbye.
 pub struct Session {
     /// Whether nobody revoked it; `None` when that cannot be found out.
@@ -81,6 +83,17 @@ pub fn body(subscription: Subscription, session: Session) -> Body {
     Body::from_stream(stream::unfold(state, |state| async { step(state).await }))
 }
 
+/// What a device hears for a stream that would break: to poll, and for how long. It is whole at once,
+/// so that also who holds streams back passes it on.
+pub fn advice_to_poll(wait: Duration, nonce: Option<String>) -> Body {
+    let retry_after = wait.as_secs() + u64::from(0 < wait.subsec_nanos());
+    let mut told = json!({ "retryAfter": retry_after });
+    if let Some(nonce) = nonce {
+        told["nonce"] = nonce.into();
+    }
+    Body::from(session_frame("poll", told, None))
+}
+
 async fn step(mut state: State) -> Option<(Result<Bytes, Infallible>, State)> {
     if let Some(opening) = state.opening.take() {
         return Some((Ok(opening), state));
@@ -114,7 +127,7 @@ impl State {
             Next::Heard(Some(LiveItem::Reset { cursor })) => {
                 session_frame("reset", json!({}), Some(&cursor))
             }
-            Next::Heard(Some(LiveItem::Superseded)) => self.end("superseded", json!({})),
+            Next::Heard(Some(LiveItem::Superseded)) => self.end(SUPERSEDED, json!({})),
             Next::Heard(Some(LiveItem::ForceLogout { reason })) => {
                 self.end("force-logout", json!({ "reason": reason }))
             }
@@ -143,6 +156,10 @@ impl State {
 
     fn end(&mut self, kind: &str, members: Value) -> Bytes {
         self.ending = true;
+        // A device that opens a newer one may have lost this one long ago.
+        if kind != SUPERSEDED {
+            self.subscription.ends_in_time();
+        }
         session_frame(kind, members, None)
     }
 

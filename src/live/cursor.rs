@@ -13,9 +13,12 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 const TAG_BYTES: usize = 16;
+/// An epoch and a place in each log.
 const BODY_BYTES: usize = 32;
-/// Base64url of tag and body.
-const TEXT_BYTES: usize = 64;
+const ENTRY_ID_BYTES: usize = 12;
+const MASK_BYTES: usize = 32;
+/// Base64url of tag and body, without and with a place among the refresh hints.
+const TEXT_BYTES: [usize; 2] = [64, 80];
 
 /// The place of one live event in its log: the fact's position and the event's number in the fact,
 /// from 0.
@@ -33,6 +36,9 @@ pub struct Cursor {
     pub epoch: i64,
     pub ledger: EntryId,
     pub inbox: EntryId,
+    /// Up to where a poll has looked for refresh hints, those of all tenants: the entry's time in
+    /// milliseconds and its number. A stream does not repeat any, so its cursors have none.
+    pub hints: Option<EntryId>,
 }
 
 impl Cursor {
@@ -55,23 +61,26 @@ impl Cursor {
         self.epoch == other.epoch && self.ledger >= other.ledger && self.inbox >= other.inbox
     }
 
-    fn to_bytes(self) -> [u8; BODY_BYTES] {
-        let mut bytes = [0; BODY_BYTES];
-        bytes[..8].copy_from_slice(&self.epoch.to_be_bytes());
-        bytes[8..16].copy_from_slice(&self.ledger.position.to_be_bytes());
-        bytes[16..20].copy_from_slice(&self.ledger.number.to_be_bytes());
-        bytes[20..28].copy_from_slice(&self.inbox.position.to_be_bytes());
-        bytes[28..].copy_from_slice(&self.inbox.number.to_be_bytes());
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(BODY_BYTES + ENTRY_ID_BYTES);
+        bytes.extend(self.epoch.to_be_bytes());
+        for id in [Some(self.ledger), Some(self.inbox), self.hints].into_iter().flatten() {
+            bytes.extend(id.position.to_be_bytes());
+            bytes.extend(id.number.to_be_bytes());
+        }
         bytes
     }
 
-    fn from_bytes(bytes: &[u8; BODY_BYTES]) -> Self {
+    /// Of a body that we have sealed.
+    fn from_bytes(bytes: &[u8]) -> Self {
         let long = |at: usize| i64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
         let short = |at: usize| u32::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
+        let id = |at: usize| EntryId { position: long(at), number: short(at + 8) };
         Self {
             epoch: long(0),
-            ledger: EntryId { position: long(8), number: short(16) },
-            inbox: EntryId { position: long(20), number: short(28) },
+            ledger: id(8),
+            inbox: id(20),
+            hints: (BODY_BYTES < bytes.len()).then(|| id(BODY_BYTES)),
         }
     }
 }
@@ -118,7 +127,8 @@ impl CursorKeys {
         }
     }
 
-    /// The cursor as clients keep it: 64 characters of base64url.
+    /// The cursor as clients keep it: 64 characters of base64url, or 80 with a place among the
+    /// refresh hints.
     pub fn encode(&self, tenant_id: &TenantId, cursor: &Cursor) -> String {
         self.sealer(tenant_id).seal(cursor)
     }
@@ -128,12 +138,11 @@ impl CursorKeys {
     /// # Errors
     /// When it was not sealed for `tenant_id` with one of the secrets, or is no cursor at all.
     pub fn decode(&self, tenant_id: &TenantId, text: &str) -> Result<Cursor, Forged> {
-        if text.len() != TEXT_BYTES {
+        if !TEXT_BYTES.contains(&text.len()) {
             return Err(Forged);
         }
         let sealed = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| Forged)?;
         let (tag, body) = sealed.split_at_checked(TAG_BYTES).ok_or(Forged)?;
-        let body: [u8; BODY_BYTES] = body.try_into().map_err(|_| Forged)?;
         let secrets = self.0.load();
         [&secrets.current]
             .into_iter()
@@ -174,14 +183,12 @@ impl CursorSealer {
         let key = &self.derived.load().key;
         let body = cursor.to_bytes();
         let tag = tag_of(key, &body);
-        let mut sealed = [0; TAG_BYTES + BODY_BYTES];
-        sealed[..TAG_BYTES].copy_from_slice(&tag);
-        sealed[TAG_BYTES..].copy_from_slice(&masked(key, &tag, body));
+        let sealed = [tag.as_slice(), &masked(key, &tag, &body)].concat();
         BASE64_URL_SAFE_NO_PAD.encode(sealed)
     }
 }
 
-fn open(key: &Hmac<Sha256>, tag: &[u8], body: [u8; BODY_BYTES]) -> Option<Cursor> {
+fn open(key: &Hmac<Sha256>, tag: &[u8], body: &[u8]) -> Option<Cursor> {
     let body = masked(key, tag, body);
     let is_ours: bool = tag_of(key, &body).ct_eq(tag).into();
     is_ours.then(|| Cursor::from_bytes(&body))
@@ -200,17 +207,24 @@ fn mac(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("HMAC takes keys of any length")
 }
 
-fn tag_of(key: &Hmac<Sha256>, body: &[u8; BODY_BYTES]) -> [u8; TAG_BYTES] {
+fn tag_of(key: &Hmac<Sha256>, body: &[u8]) -> [u8; TAG_BYTES] {
     let whole = key.clone().chain_update(b"tag").chain_update(body).finalize().into_bytes();
     std::array::from_fn(|i| whole[i])
 }
 
-fn masked(key: &Hmac<Sha256>, tag: &[u8], mut body: [u8; BODY_BYTES]) -> [u8; BODY_BYTES] {
-    let mask = key.clone().chain_update(b"mask").chain_update(tag).finalize().into_bytes();
-    for (byte, mask) in body.iter_mut().zip(mask) {
-        *byte ^= mask;
-    }
-    body
+fn masked(key: &Hmac<Sha256>, tag: &[u8], body: &[u8]) -> Vec<u8> {
+    // The first mask is of the tag alone, as it was when cursors needed no more.
+    let numbers: [&[u8]; 2] = [&[], &[1]];
+    let masks = numbers.into_iter().map(|number| {
+        let mask = key.clone().chain_update(b"mask").chain_update(tag).chain_update(number);
+        mask.finalize().into_bytes()
+    });
+    let blocks = body.chunks(MASK_BYTES).zip(masks);
+    blocks
+        .flat_map(|(block, mask)| {
+            block.iter().zip(mask).map(|(byte, mask)| byte ^ mask).collect::<Vec<u8>>()
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -223,20 +237,23 @@ mod tests {
         #[test]
         fn a_cursor_comes_back_as_it_was(
             epoch in 0_i64.., ledger in (0_i64.., 0_u32..), inbox in (0_i64.., 0_u32..),
+            hints in proptest::option::of((0_i64.., 0_u32..)),
         ) {
             let id = |(position, number)| EntryId { position, number };
-            let cursor = Cursor { epoch, ledger: id(ledger), inbox: id(inbox) };
+            let (ledger, inbox, hints) = (id(ledger), id(inbox), hints.map(id));
+            let cursor = Cursor { epoch, ledger, inbox, hints };
             let text = keys("a").encode(&tenant("A"), &cursor);
-            prop_assert_eq!(text.len(), TEXT_BYTES);
+            prop_assert_eq!(text.len(), TEXT_BYTES[usize::from(hints.is_some())]);
             prop_assert_eq!(keys("a").decode(&tenant("A"), &text), Ok(cursor));
         }
 
         #[test]
         fn ss_06_a_cursor_with_one_changed_character_is_forged(
-            at in 0..TEXT_BYTES,
+            at in 0..TEXT_BYTES[1],
             to in "[A-Za-z0-9_-]",
         ) {
-            let mut text = keys("a").encode(&tenant("A"), &some_cursor());
+            let hints = Some(EntryId { position: 5, number: 0 });
+            let mut text = keys("a").encode(&tenant("A"), &Cursor { hints, ..some_cursor() });
             prop_assume!(text[at..=at] != to);
             text.replace_range(at..=at, &to);
             prop_assert_eq!(keys("a").decode(&tenant("A"), &text), Err(Forged));
@@ -278,9 +295,12 @@ mod tests {
 
     #[test]
     fn a_cursor_does_not_show_its_positions() {
-        let text = keys("a").encode(&tenant("A"), &some_cursor());
+        let hints = Some(EntryId { position: 99, number: 0 });
+        let text = keys("a").encode(&tenant("A"), &Cursor { hints, ..some_cursor() });
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).unwrap();
-        assert!(!bytes.windows(8).any(|window| window == 77_i64.to_be_bytes()));
+        for position in [77_i64, 99] {
+            assert!(!bytes.windows(8).any(|window| window == position.to_be_bytes()));
+        }
     }
 
     fn keys(secret: &str) -> CursorKeys {
@@ -293,6 +313,7 @@ mod tests {
 
     fn some_cursor() -> Cursor {
         let ledger = EntryId { position: 77, number: 1 };
-        Cursor { epoch: 1, ledger, inbox: EntryId { position: 3, number: 0 } }
+        let inbox = EntryId { position: 3, number: 0 };
+        Cursor { epoch: 1, ledger, inbox, hints: None }
     }
 }

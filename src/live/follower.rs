@@ -12,8 +12,8 @@ use tokio::sync::{
 };
 
 use super::{
-    Cursor, Delivery, LiveItem, Subscriber,
-    cursor::CursorSealer,
+    Cursor, Delivery, Hinted, LiveItem, Subscriber,
+    cursor::{CursorSealer, EntryId},
     hints,
     hub::Registration,
     registry::{Broadcast, End, Joined},
@@ -30,24 +30,26 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 pub(super) type Ears = (Joined, oneshot::Receiver<End>);
 
 pub(super) struct Follower {
-    registration: Registration,
-    subscriber: Arc<Subscriber>,
+    pub(super) registration: Registration,
+    pub(super) subscriber: Arc<Subscriber>,
     streams: Streams,
-    sealer: CursorSealer,
+    pub(super) sealer: CursorSealer,
     events: broadcast::Receiver<Broadcast>,
     hints: hints::Listener,
+    /// The last refresh hint before those that are heard.
+    pub(super) hints_at: EntryId,
     end: oneshot::Receiver<End>,
     /// Everything up to here has been read, though not all of it was for this desktop.
-    cursor: Cursor,
+    pub(super) cursor: Cursor,
     /// Read, not yet said.
-    pending: VecDeque<LiveItem>,
-    phase: Phase,
+    pub(super) pending: VecDeque<LiveItem>,
+    pub(super) phase: Phase,
     /// Readings of the past that failed in a row.
     failures: u32,
 }
 
 #[derive(Clone, Copy)]
-enum Phase {
+pub(super) enum Phase {
     /// The place of the cursor is unknown to the streams: say so and go on from their end.
     Reset,
     /// Reading what happened before the follower joined.
@@ -57,7 +59,7 @@ enum Phase {
 }
 
 /// What one step found.
-enum Step {
+pub(super) enum Step {
     Item(LiveItem),
     Nothing,
 }
@@ -67,7 +69,7 @@ impl Follower {
         registration: Registration,
         subscriber: Arc<Subscriber>,
         sealer: CursorSealer,
-        (Joined { events, hints }, end): Ears,
+        (Joined { events, hints, hints_at }, end): Ears,
         head: Cursor,
     ) -> Self {
         let cursor = subscriber.cursor.unwrap_or(head);
@@ -83,6 +85,7 @@ impl Follower {
             sealer,
             events,
             hints,
+            hints_at,
             end,
             cursor,
             pending: VecDeque::new(),
@@ -93,31 +96,6 @@ impl Follower {
 
     pub(super) fn sealed_cursor(&self) -> String {
         self.sealer.seal(&self.cursor)
-    }
-
-    /// The cursor to go on with when `last` was the last item that was passed on.
-    pub(super) fn cursor_after(&self, last: Option<&LiveItem>) -> String {
-        match last {
-            Some(LiveItem::Event(delivery)) if !self.pending.is_empty() => delivery.cursor.clone(),
-            _ => self.sealed_cursor(),
-        }
-    }
-
-    /// Reads the past until there is something to say, or nothing is left of it. What fails is left
-    /// to [`Self::next`].
-    pub(super) async fn catch_up(&mut self) {
-        while self.pending.is_empty() {
-            let step = match self.phase {
-                Phase::Reset => self.reset().await,
-                Phase::Past(log) => self.read_past(log).await,
-                Phase::Live | Phase::Ended => return,
-            };
-            match step {
-                Ok(Step::Item(item)) => self.pending.push_back(item),
-                Ok(Step::Nothing) => (),
-                Err(_) => return,
-            }
-        }
     }
 
     /// The next item; `None` after a last one. Dropping the future loses nothing.
@@ -167,8 +145,8 @@ impl Follower {
             }
             // Events go before hints, which cost them no place in their queue.
             received = self.events.recv() => Ok(self.take(received)),
-            hinted = self.hints.next(), if self.listens_to(Channel::DashboardRefreshHints) => {
-                let is_ours = self.subscriber.property_ids.contains(&hinted.property_id);
+            hinted = self.hints.next() => {
+                let is_ours = self.hears_hint(&hinted);
                 Ok(if is_ours { Step::Item(LiveItem::Hint(hinted)) } else { Step::Nothing })
             }
         }
@@ -219,7 +197,7 @@ impl Follower {
         Step::Item(LiveItem::Event(delivery))
     }
 
-    async fn read_past(&mut self, log: Log) -> Result<Step, RedisError> {
+    pub(super) async fn read_past(&mut self, log: Log) -> Result<Step, RedisError> {
         let mut connection = self.registration.shared().redis.shared();
         let page = self.streams.after(&mut connection, log, &self.cursor, PAGE_MAX).await?;
         let Some(page) = page else {
@@ -244,7 +222,7 @@ impl Follower {
         Ok(Step::Nothing)
     }
 
-    async fn reset(&mut self) -> Result<Step, RedisError> {
+    pub(super) async fn reset(&mut self) -> Result<Step, RedisError> {
         let redis = &self.registration.shared().redis;
         self.cursor = self.streams.head(&mut redis.shared(), redis.recovery_epoch()).await?;
         self.phase = Phase::Past(Log::Ledger);
@@ -253,6 +231,14 @@ impl Follower {
 
     fn listens_to(&self, channel: Channel) -> bool {
         self.subscriber.channels.contains(&channel)
+    }
+
+    pub(super) fn hears_hint(&self, hinted: &Hinted) -> bool {
+        let since = self.subscriber.cursor.and_then(|cursor| cursor.hints);
+        self.listens_to(Channel::DashboardRefreshHints)
+            && self.subscriber.property_ids.contains(&hinted.property_id)
+            // An instance that is behind hands out what an earlier poll has heard elsewhere.
+            && since.is_none_or(|since| since < hinted.id)
     }
 
     fn hears(&self, entry: &Entry) -> bool {

@@ -1,7 +1,8 @@
 //! Refresh hints: the word to desktops that the content of a screen is another one now.
 //!
 //! A hint is an announcement, not a fact: it has no cursor, who does not listen misses it, and a
-//! desktop that comes back fetches its screen anyway.
+//! desktop that comes back fetches its screen anyway. Only who polls does not come back each time:
+//! its next poll says what was hinted in between.
 //!
 //! They are written by `views/refresh_hint.rs`.
 
@@ -10,19 +11,35 @@ use std::{collections::VecDeque, sync::Arc};
 use chrono::{DateTime, Utc};
 use events::{PropertyId, TenantId};
 use projections::Channel;
-use redis::{RedisError, streams::StreamId};
+use redis::{
+    RedisError,
+    aio::ConnectionLike,
+    streams::{StreamId, StreamRangeReply},
+};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{Hinted, streams::field};
+use super::{
+    Hinted,
+    cursor::EntryId,
+    streams::{entry_id, field, readable},
+};
+use crate::views::key::REFRESH_HINTS;
 
 /// Hints of one tenant that wait for its slow desktops; beyond it the oldest are dropped. More than
 /// a tenant's properties have widgets and boards that change in one moment.
 const WAITING_MAX: usize = 1_024;
 
+/// How old a hint may be to be said to who polls again; who was away for longer has to fetch the
+/// screens.
+const AGE_MAX_MS: i64 = 60_000;
+/// Hints of all tenants read in one go.
+const PAGE_MAX: usize = 500;
+
 /// A hint as it stands in the stream; a newer version may know names that this one does not.
 #[derive(Clone, Debug)]
 pub(super) struct Announced {
+    id: EntryId,
     pub(super) tenant_id: TenantId,
     property_id: PropertyId,
     widgets: Vec<String>,
@@ -32,6 +49,7 @@ pub(super) struct Announced {
 
 impl Announced {
     pub(super) fn read(entry: &StreamId) -> Result<Self, RedisError> {
+        let id = entry_id(&entry.id)?;
         let (tenant_id, property_id): (String, String) =
             (field(entry, "tenant")?, field(entry, "property")?);
         let (widgets, boards): (String, String) =
@@ -44,7 +62,7 @@ impl Announced {
             return Err((redis::ErrorKind::UnexpectedReturnType, "not a refresh hint").into());
         };
         let (widgets, boards) = (names(&widgets), names(&boards));
-        Ok(Self { tenant_id, property_id, widgets, boards, at })
+        Ok(Self { id, tenant_id, property_id, widgets, boards, at })
     }
 
     /// Whether whoever hears this one needs not hear the `earlier` one.
@@ -63,7 +81,8 @@ impl Announced {
         .to_string();
         let event = Channel::DashboardRefreshHints.name();
         let frame = format!("event: {event}\ndata: {data}\n\n").into();
-        Hinted { property_id: self.property_id.clone(), data: data.into(), frame }
+        let property_id = self.property_id.clone();
+        Hinted { id: self.id, property_id, data: data.into(), frame }
     }
 }
 
@@ -143,6 +162,35 @@ impl Listener {
     }
 }
 
+/// What a listener of the tenant would have heard after one entry, up to another.
+pub(super) async fn between<C: ConnectionLike>(
+    connection: &mut C,
+    tenant_id: &TenantId,
+    (after, to): (EntryId, EntryId),
+) -> Result<Vec<Arc<Hinted>>, RedisError> {
+    let hints = Hints::default();
+    let mut listener = hints.listener();
+    let mut after = after.max(EntryId { position: to.position - AGE_MAX_MS, number: 0 });
+    while after < to {
+        let page: StreamRangeReply = redis::cmd("XRANGE")
+            .arg(REFRESH_HINTS)
+            .arg(format!("({after}"))
+            .arg(to.to_string())
+            .arg("COUNT")
+            .arg(PAGE_MAX)
+            .query_async(connection)
+            .await?;
+        let Some(last) = page.ids.last() else { break };
+        after = entry_id(&last.id)?;
+        let announced =
+            page.ids.iter().filter_map(|entry| readable(Announced::read(entry).map(Some)));
+        announced
+            .filter(|announced| announced.tenant_id == *tenant_id)
+            .for_each(|it| hints.say(it));
+    }
+    Ok(std::iter::from_fn(|| listener.take()).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
@@ -207,6 +255,7 @@ mod tests {
 
     fn announced(property: &str, widgets: &[&str], seconds: i64) -> Announced {
         Announced {
+            id: EntryId::default(),
             tenant_id: "tnt_01HZX3V7Q8M4N5P6R7S8T9W0XY".parse().unwrap(),
             property_id: property.parse().unwrap(),
             widgets: widgets.iter().map(|name| (*name).to_owned()).collect(),

@@ -13,10 +13,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use ulid::Ulid;
 
 use super::{
-    LiveError, Polled, Settings, Subject, Subscriber, Subscription,
+    Cursor, LiveError, Settings, Subject, Subscriber, Subscription,
     follower::Follower,
     registry::{End, Registry, is_meant},
     revocations::fence_key,
+    steadiness::Life,
     streams::Streams,
     tail,
 };
@@ -30,8 +31,6 @@ const ANNOUNCEMENTS_MAX: u32 = 10_000;
 const NUMBER_LIFETIME: Duration = Duration::from_hours(24);
 /// How long a new stream waits for the hub to reach Redis.
 const READY_WAIT_MAX: Duration = Duration::from_secs(2);
-/// Items in the answer to one poll.
-const POLL_ITEMS_MAX: usize = 256;
 
 /// Hands live events to the desktops connected to this process. Cheap to clone.
 #[derive(Clone)]
@@ -41,6 +40,7 @@ pub(super) struct Shared {
     pub(super) redis: Redis,
     pub(super) settings: Settings,
     pub(super) shutdown: CancellationToken,
+    pub(super) tracker: TaskTracker,
     /// True while the tail reads the streams.
     pub(super) ready: watch::Sender<bool>,
     /// A stream of this process alone: an entry in it ends the tail's blocking read.
@@ -68,6 +68,7 @@ impl Hub {
             redis: session_tier,
             settings,
             shutdown,
+            tracker: tracker.clone(),
             ready: watch::Sender::new(false),
             wake_key: format!("g:live:wake:{}", Ulid::generate()),
             registry: Registry::new(queue_max, subscriptions_max, cursor_keys),
@@ -86,39 +87,24 @@ impl Hub {
     /// See [`LiveError`]; the older stream may then have been ended already.
     pub async fn subscribe(&self, subscriber: Subscriber) -> Result<Subscription, LiveError> {
         let number = self.0.take_number(&subscriber).await?;
+        let cursor = subscriber.cursor.map(|cursor| Cursor { hints: None, ..cursor });
+        let subscriber = Subscriber { cursor, ..subscriber };
         let follower = self.0.follow(subscriber, Some(number)).await?;
+        let life = Life::of(&self.0, &follower.subscriber, number);
         let start = follower.sealed_cursor();
         let items = futures::stream::unfold(follower, |mut follower| async move {
             follower.next().await.map(|item| (item, follower))
         });
-        Ok(Subscription { start, items: items.boxed() })
-    }
-
-    /// The same events by long poll: answers at once when there are some after the cursor, else as
-    /// soon as one happens, else after `wait` with none.
-    ///
-    /// # Errors
-    /// See [`LiveError`].
-    pub async fn poll(&self, subscriber: Subscriber, wait: Duration) -> Result<Polled, LiveError> {
-        let mut follower = self.0.follow(subscriber, None).await?;
-        // What is there already is no matter of waiting.
-        follower.catch_up().await;
-        let mut items = Vec::new();
-        let mut patience = wait;
-        while items.len() < POLL_ITEMS_MAX {
-            match tokio::time::timeout(patience, follower.next()).await {
-                Ok(Some(item)) => items.push(item),
-                Ok(None) | Err(_) => break,
-            }
-            patience = Duration::ZERO;
-        }
-        let next = follower.cursor_after(items.last());
-        Ok(Polled { items, next })
+        Ok(Subscription { start, items: items.boxed(), life })
     }
 
     /// Streams and polls open in this process.
     pub fn subscription_count(&self) -> usize {
         self.0.registry.len()
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.0
     }
 }
 
@@ -138,7 +124,7 @@ impl Shared {
 
     /// Joins the tenant's feed first, then looks at the fences, and reads the past last: whatever
     /// happens in between is seen by one of the three.
-    async fn follow(
+    pub(super) async fn follow(
         self: &Arc<Self>,
         subscriber: Subscriber,
         number: Option<u64>,

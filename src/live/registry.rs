@@ -28,6 +28,8 @@ struct State {
     feeds: HashMap<TenantId, Feed>,
     registered: HashMap<u64, Registered>,
     next_id: u64,
+    /// Every refresh hint up to this entry has been handed out.
+    hints_at: EntryId,
 }
 
 /// One tenant with desktops here.
@@ -43,6 +45,8 @@ struct Feed {
 pub(super) struct Joined {
     pub(super) events: broadcast::Receiver<Broadcast>,
     pub(super) hints: hints::Listener,
+    /// The last entry before those that are heard.
+    pub(super) hints_at: EntryId,
 }
 
 /// What a tenant's followers receive.
@@ -80,14 +84,15 @@ impl Registry {
     /// goes on from `head`.
     pub(super) fn join(&self, tenant_id: &TenantId, head: Cursor) -> (Joined, bool) {
         let mut state = self.state();
+        let hints_at = state.hints_at;
         if let Some(feed) = state.feeds.get(tenant_id) {
             let events = feed.sender.subscribe();
-            return (Joined { events, hints: feed.hints.listener() }, false);
+            return (Joined { events, hints: feed.hints.listener(), hints_at }, false);
         }
         let (sender, events) = broadcast::channel(self.queue_max);
         let sealer = self.cursor_keys.sealer(tenant_id);
         let hints = Hints::default();
-        let joined = Joined { events, hints: hints.listener() };
+        let joined = Joined { events, hints: hints.listener(), hints_at };
         state.feeds.insert(tenant_id.clone(), Feed { sender, hints, cursor: head, sealer });
         (joined, true)
     }
@@ -198,11 +203,20 @@ impl Registry {
         }
     }
 
-    /// Hands a refresh hint to the followers of its tenant, past their events.
-    pub(super) fn hint(&self, announced: Announced) {
-        if let Some(feed) = self.state().feeds.get(&announced.tenant_id) {
+    /// Hands the refresh hint of an entry, if it can be read, to the followers of its tenant, past
+    /// their events.
+    pub(super) fn hint(&self, at: EntryId, announced: Option<Announced>) {
+        let mut state = self.state();
+        state.hints_at = at;
+        let Some(announced) = announced else { return };
+        if let Some(feed) = state.feeds.get(&announced.tenant_id) {
             feed.hints.say(announced);
         }
+    }
+
+    /// The entry up to which refresh hints have been handed out.
+    pub(super) fn hints_at(&self) -> EntryId {
+        self.state().hints_at
     }
 
     /// Tells a tenant's followers that events may be missing, and goes on from `head`.

@@ -92,7 +92,8 @@ impl Streams {
             .arg(recovery_epoch)
             .invoke_async(connection)
             .await?;
-        Ok(Cursor { epoch, ledger: entry_id(&ledger)?, inbox: entry_id(&inbox)? })
+        let (ledger, inbox) = (entry_id(&ledger)?, entry_id(&inbox)?);
+        Ok(Cursor { epoch, ledger, inbox, hints: None })
     }
 
     /// At most `limit` entries of `log` after `cursor`; `None` when some of them are gone.

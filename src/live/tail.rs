@@ -82,6 +82,7 @@ async fn follow(
 ) -> Result<std::convert::Infallible, RedisError> {
     let mut connection = shared.redis.blocking(shared.settings.block).await?;
     let mut read = globals_after(&mut connection, *globals).await?;
+    shared.registry.hint(read.refresh_hints, None);
     for (tenant_id, cursor) in shared.registry.feeds() {
         take_up(shared, &mut connection, &tenant_id, cursor).await?;
     }
@@ -228,9 +229,8 @@ async fn dispatch(
             }
         }
         Source::RefreshHints => {
-            if let Some(announced) = readable(Announced::read(entry).map(Some)) {
-                shared.registry.hint(announced);
-            }
+            let announced = readable(Announced::read(entry).map(Some));
+            shared.registry.hint(entry_id(&entry.id)?, announced);
         }
         Source::Wake => (),
     }

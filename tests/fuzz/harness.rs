@@ -262,6 +262,8 @@ pub fn cursor(data: &[u8]) {
         epoch: number(0),
         ledger: EntryId { position: number(8), number: u32::from(numbers[24]) },
         inbox: EntryId { position: number(16), number: u32::from(numbers[25]) },
+        hints: (numbers[26] % 2 == 1)
+            .then(|| EntryId { position: number(8), number: u32::from(numbers[27]) }),
     };
     let sealed = CURSORS.encode(&tenant, &cursor);
     assert_eq!(CURSORS.decode(&tenant, &sealed), Ok(cursor));

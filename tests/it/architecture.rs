@@ -48,7 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("inbox", &["clock", "pubsub"]),
     ("ledger", &["clock", "database", "pubsub"]),
-    ("live", &["views"]),
+    ("live", &["clock", "views"]),
     ("output", &[]),
     ("projector", &["inbox", "ledger", "live", "views"]),
     ("pubsub", &[]),

@@ -1,6 +1,7 @@
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use backoffice::{
+    clock::TestClock,
     live::{
         Cursor, CursorKeys, Hub, LiveItem, Polled, Retention, Revocation, Settings, Subject,
         Subscriber, Subscription, revocations, streams,
@@ -505,6 +506,7 @@ async fn every_key_is_a_tenants_or_one_of_the_few_global_ones() {
 pub struct TestHub {
     pub hub: Hub,
     pub keys: CursorKeys,
+    pub clock: Arc<TestClock>,
     redis: Redis,
     tracker: TaskTracker,
     running: Option<DropGuard>,
@@ -519,10 +521,10 @@ impl TestHub {
         let redis = server.connect().await;
         let keys = CursorKeys::new("a secret of the test".into(), Vec::new());
         let shutdown = CancellationToken::new();
-        let tracker = TaskTracker::new();
-        let settings = Settings { drain_spread, ..Settings::new(keys.clone()) };
+        let (tracker, clock) = (TaskTracker::new(), TestClock::at(at()));
+        let settings = Settings { drain_spread, ..Settings::new(keys.clone(), clock.clone()) };
         let hub = Hub::start(redis.clone(), settings, &tracker, shutdown.clone());
-        Self { hub, keys, redis, tracker, running: Some(shutdown.drop_guard()) }
+        Self { hub, keys, clock, redis, tracker, running: Some(shutdown.drop_guard()) }
     }
 
     /// As SIGTERM does.
@@ -543,7 +545,7 @@ impl TestHub {
         self.hub.subscribe(subscriber).await.unwrap()
     }
 
-    async fn poll(&self, tenant: &TenantId, after: Option<&str>, wait: Duration) -> Polled {
+    pub async fn poll(&self, tenant: &TenantId, after: Option<&str>, wait: Duration) -> Polled {
         let cursor = after.map(|text| self.cursor(tenant, text));
         self.hub.poll(Subscriber { cursor, ..subscriber(tenant, "d1") }, wait).await.unwrap()
     }

@@ -1,6 +1,9 @@
 //! Refresh hints: who is told that a screen has new content, and that being told moves nobody.
 
+use std::time::Duration;
+
 use backoffice::{
+    clock::{Clock, SystemClock},
     desktop::frames::Frame,
     live::{LiveItem, Subscription},
     views::{RefreshHint, key::REFRESH_HINTS, refresh_hint::announce},
@@ -118,7 +121,7 @@ async fn a_refresh_hint_between_two_events_leaves_no_gap_and_no_repeat_to_who_co
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_poll_hears_a_refresh_hint_and_its_cursor_stays() {
+async fn a_long_poll_hears_a_refresh_hint_once_and_its_place_among_events_stays() {
     let world = World::start().await;
     let service = world.service().await;
     let session_tier = world.session_tier.connect().await;
@@ -141,11 +144,74 @@ async fn a_long_poll_hears_a_refresh_hint_and_its_cursor_stays() {
     assert_eq!(members, ["data", "event"], "and no id");
     assert_eq!(event["event"], "dashboard-refresh-hints");
     assert_eq!(event["data"]["widgets"], json!(["arrivals"]));
-    assert_eq!(heard.body["next"], start);
+    let next = heard.body["next"].as_str().unwrap();
+    let after = desktop.get(&service, &format!("/live/poll?after={next}&waitMs=0")).await;
+    assert_eq!(after.body["events"], json!([]), "it is said once");
     let alert_id = raise(&world, &desktop, "After the hint").await;
+    let path = format!("/live/poll?after={next}&waitMs=15000");
     let after = desktop.get(&service, &path).await;
     assert_eq!(after.body["events"][0]["data"]["id"], alert_id.as_str());
-    assert_ne!(after.body["next"], start);
+}
+
+#[tokio::test]
+async fn a_poll_says_what_was_hinted_since_the_one_before_on_any_instance_and_once() {
+    let (server, tenant, stranger) = (RedisServer::start().await, tenant(), tenant());
+    let redis = server.connect().await;
+    let hubs = [TestHub::start(&server).await, TestHub::start(&server).await];
+    let hint = |tenant: &TenantId, at_property: &str, widget: &'static str| RefreshHint {
+        tenant_id: tenant.clone(),
+        property_id: property(at_property),
+        widgets: vec![widget],
+        boards: Vec::new(),
+        at: at(),
+    };
+    let mut after = hubs[0].poll(&tenant, None, Duration::ZERO).await.next;
+
+    // Nobody listens: not even its tenant's feed is there.
+    for widget in ["arrivals", "rates", "arrivals"] {
+        announce(&redis, &hint(&stranger, "p1", "folios")).await.unwrap();
+        announce(&redis, &hint(&tenant, "p2", "tasks")).await.unwrap();
+        announce(&redis, &hint(&tenant, "p1", widget)).await.unwrap();
+    }
+    hubs[0].publish(&[raised(&tenant, 1, "p1", "a1")]).await;
+
+    let mut heard = Vec::new();
+    for round in 0..20 {
+        let polled = hubs[round % 2].poll(&tenant, Some(&after), Duration::ZERO).await;
+        heard.extend(polled.items.iter().map(said));
+        after = polled.next;
+    }
+    assert_eq!(heard, ["a1", "rates", "arrivals"]);
+    announce(&redis, &hint(&tenant, "p1", "rates")).await.unwrap();
+    let polled = hubs[0].poll(&tenant, Some(&after), Duration::from_secs(10)).await;
+    assert_eq!(polled.items.iter().map(said).collect::<Vec<_>>(), ["rates"]);
+}
+
+#[tokio::test]
+async fn what_was_hinted_more_than_a_minute_ago_is_not_said_to_who_comes_back() {
+    let (server, tenant) = (RedisServer::start().await, tenant());
+    let hub = TestHub::start(&server).await;
+    let mut listening = hub.subscribe(&tenant, "d2", None).await;
+    let after = hub.poll(&tenant, None, Duration::ZERO).await.next;
+    let now_ms = SystemClock.now().timestamp_millis();
+    for (age_ms, widget) in [(61_000, "rates"), (30_000, "arrivals"), (0, "tasks")] {
+        let id = format!("{}-0", now_ms - age_ms);
+        let entry = ["XADD", REFRESH_HINTS, &id, "tenant", tenant.as_str(), "property", "p1"];
+        let content = ["widgets", widget, "boards", "", "at", "0"];
+        server.command(&[entry.as_slice(), &content].concat()).await;
+        assert_eq!(said(&next(&mut listening).await), widget);
+    }
+
+    let polled = hub.poll(&tenant, Some(&after), Duration::ZERO).await;
+
+    assert_eq!(polled.items.iter().map(said).collect::<Vec<_>>(), ["arrivals", "tasks"]);
+}
+
+/// The id of an alert, or the widgets of a hint.
+fn said(item: &LiveItem) -> String {
+    let LiveItem::Hint(hinted) = item else { return alert_of(item) };
+    let data: Value = serde_json::from_slice(&hinted.data).unwrap();
+    data["widgets"][0].as_str().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,7 @@ mod live;
 mod live_abuse;
 mod live_hints;
 mod live_service;
+mod live_steadiness;
 mod lock_actions;
 mod mfa;
 mod mfa_step_up;

@@ -1,10 +1,14 @@
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use backoffice::{
+    clock::SystemClock,
     live::{CursorKeys, Hub, LiveItem, Subscriber, Subscription},
     projector::{
         self, Advance, BuildError, Builder, Lane, ProjectorError, Settings, Stores,
@@ -449,7 +453,7 @@ impl Bench {
         let tracker = TaskTracker::new();
         let shutdown = CancellationToken::new();
         let keys = CursorKeys::new("a secret of the test".into(), Vec::new());
-        let settings = backoffice::live::Settings::new(keys);
+        let settings = backoffice::live::Settings::new(keys, Arc::new(SystemClock));
         let hub = Hub::start(stores.session.clone(), settings, &tracker, shutdown.clone());
         let builder = Builder::new(stores.clone(), tracker, Duration::from_secs(10));
         let running = shutdown.drop_guard();

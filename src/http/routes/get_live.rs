@@ -56,7 +56,10 @@ pub struct Frame {
         (status = 200, body = Frame, content_type = "text/event-stream",
             description = "Server-sent events; one stream a device, a newer one supersedes it. \
                 dashboard-refresh-hints have no id and are not repeated to who comes back: fetch \
-                the screen then"),
+                the screen then. A device whose last three streams broke within a minute of their \
+                opening and five minutes of each other hears nothing but `session` with \
+                `{kind: poll, retryAfter}`: poll with the same cursor, and try a stream again \
+                after so many seconds"),
         (status = 204, description = "None of the channels is for this caller's roles: there will be \
             nothing to come back for"),
         (status = 406, response = crate::http::openapi::Problem),
@@ -77,9 +80,13 @@ pub(super) async fn handle(
     if subscriber.channels.is_empty() {
         return Ok(nothing_to_come_back_for());
     }
-    let subscription = app.hub().subscribe(subscriber).await.map_err(live_problem)?;
-    let session = session(&app, &entrant);
-    let mut response = Response::new(event_stream::body(subscription, session));
+    let body = if let Some(wait) = app.hub().polls_for(&subscriber).await {
+        event_stream::advice_to_poll(wait, app.gate().nonce_for(&entrant.caller))
+    } else {
+        let subscription = app.hub().subscribe(subscriber).await.map_err(live_problem)?;
+        event_stream::body(subscription, session(&app, &entrant))
+    };
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     let uncached = HeaderValue::from_static("no-store, no-transform");

@@ -30,7 +30,8 @@ const WAIT_MAX_MS: u64 = 15_000;
 pub struct Polled {
     /// In order; empty when nothing happened in the time.
     events: Vec<Event>,
-    /// Poll with it as `after` next time.
+    /// Poll with it as `after` next time; refresh hints of the time in between are said then, those
+    /// of the last minute.
     next: String,
 }
 
@@ -51,7 +52,7 @@ pub struct Event {
     get,
     path = "/live/poll",
     operation_id = "pollLive",
-    summary = "The events of the stream by long poll; refresh hints only while it waits",
+    summary = "The events of the stream by long poll",
     tag = "live",
     params(
         ("channels" = Option<String>, Query, description = "As at /live"),
