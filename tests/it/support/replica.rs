@@ -33,11 +33,8 @@ pub struct Replica {
 impl Replica {
     /// With pools of eight, as in service.
     pub fn start(world: &World) -> Self {
-        let settings = Settings {
-            request_pool_max: 8,
-            pool_max: 8,
-            ..world.database.settings().clone()
-        };
+        let settings =
+            Settings { request_pool_max: 8, pool_max: 8, ..world.database.settings().clone() };
         Self::start_with(world, Pools::connect(&settings).unwrap(), Arc::new(SystemClock))
     }
 
