@@ -182,11 +182,30 @@ mod tests {
     #[test]
     fn times_that_no_calendar_has_are_refused() {
         for (issued, expires) in [(i64::MAX, i64::MAX), (NOW, i64::MAX), (i64::MIN, NOW)] {
-            let claims =
-                Claims { iat: WholeSeconds(issued), exp: WholeSeconds(expires), ..claims() };
-            assert_eq!(check_times(&claims, now()), Err(SchedulerError::Invalid));
+            assert_eq!(checked(issued, expires), Err(SchedulerError::Invalid));
         }
-        assert_eq!(check_times(&claims(), now()), Ok(()));
+        assert_eq!(checked(NOW, NOW + 60), Ok(()));
+    }
+
+    #[test]
+    fn a_token_is_good_for_an_hour_at_most_and_for_clocks_that_differ_a_little() {
+        let (invalid, expired) = (Err(SchedulerError::Invalid), Err(SchedulerError::Expired));
+        for (issued, expires, expected) in [
+            (NOW, NOW + 3600, Ok(())),
+            (NOW, NOW + 3601, invalid),
+            (NOW, NOW - 1, invalid),
+            (NOW + 10, NOW + 60, Ok(())),
+            (NOW + 11, NOW + 60, invalid),
+            (NOW - 60, NOW - 9, Ok(())),
+            (NOW - 60, NOW - 10, expired),
+        ] {
+            assert_eq!(checked(issued, expires), expected, "{issued} to {expires}");
+        }
+    }
+
+    fn checked(issued: i64, expires: i64) -> Result<(), SchedulerError> {
+        let (exp, iat) = (WholeSeconds(expires), WholeSeconds(issued));
+        check_times(&Claims { exp, iat, ..claims() }, now())
     }
 
     fn claims() -> Claims {

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::support::{
     desktop::Desktop,
     platform::tenant,
+    port,
     service::{Service, World},
 };
 
@@ -78,15 +79,20 @@ fn header() -> Value {
 async fn start() -> (World, Service, Google) {
     let world = World::start().await;
     let google = Google::start().await;
-    let service = world
+    let service = trusting(&world, &google.url).await;
+    (world, service, google)
+}
+
+/// An instance whose scheduler is known by the keys that are there.
+async fn trusting(world: &World, keys_url: &str) -> Service {
+    world
         .service_with(&[
             ("SCHEDULER_EMAIL", EMAIL),
             ("SCHEDULER_AUDIENCE", AUDIENCE),
             ("SCHEDULER_ISSUER", ISSUER),
-            ("SCHEDULER_JWKS_URL", &google.url),
+            ("SCHEDULER_JWKS_URL", keys_url),
         ])
-        .await;
-    (world, service, google)
+        .await
 }
 
 async fn run(service: &Service, job: &str, authorization: Option<&str>) -> (StatusCode, Value) {
@@ -192,6 +198,19 @@ async fn ab_28_jobs_are_for_the_schedulers_account_and_its_token_is_for_jobs_alo
     assert_eq!(metrics.status(), StatusCode::NOT_FOUND);
     let session = desktop.get(&service, "/session").await;
     assert_eq!(session.status, StatusCode::OK, "{}", session.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_issuers_keys_cannot_be_had_a_job_is_to_be_tried_again() {
+    let (world, google) = (World::start().await, Google::start().await);
+    let nobody = format!("http://127.0.0.1:{}/certs", port::free());
+    let service = trusting(&world, &nobody).await;
+    let bearer = format!("Bearer {}", google.good());
+
+    let (status, body) = run(&service, "partitions", Some(&bearer)).await;
+
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    assert_eq!(body["code"], "MELMASTOON.BFF.DEPENDENCY_UNAVAILABLE");
 }
 
 #[tokio::test(flavor = "multi_thread")]

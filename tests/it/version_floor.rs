@@ -92,6 +92,22 @@ async fn an_app_that_does_not_name_itself_is_the_one_of_its_session() {
 }
 
 #[tokio::test]
+async fn an_app_that_does_not_name_itself_is_not_let_past_the_floor_unseen() {
+    let (world, mut tier) = gate().await;
+    put(&tier, r#"{"versionFloor":{"linux":"1.4.0"}}"#).await;
+    world.gate.flags().refresh().await.unwrap();
+    let token = world.token();
+    let mut headers = Gate::headers(&token, &world.proof(&token));
+    headers.remove("x-app-version");
+    // Nobody can say which app its session was opened with.
+    tier.kill();
+
+    let refused = reason(world.send(&headers).await);
+
+    assert!(matches!(refused, Reason::Unavailable("session tier")), "{refused:?}");
+}
+
+#[tokio::test]
 async fn an_app_that_is_too_old_may_still_sign_out() {
     let (world, tier) = gate().await;
     put(&tier, r#"{"versionFloor":{"linux":"2.0.0"}}"#).await;

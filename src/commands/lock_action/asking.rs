@@ -117,4 +117,17 @@ mod tests {
             assert_eq!(Said::of(Err(error)).label(), label, "{text}");
         }
     }
+
+    #[test]
+    fn only_what_the_service_refused_is_remembered_in_its_words() {
+        let met = |reason, status| remembered(&Failure { reason, status, code: "C".to_owned() });
+        for (reason, status, code) in [
+            (LockFailure::Refused, Some(409), "C"),
+            (LockFailure::Refused, None, ""),
+            (LockFailure::NotSent, Some(503), ""),
+            (LockFailure::NotApplied, None, ""),
+        ] {
+            assert_eq!(met(reason, status).said(), (status, code.to_owned()), "{reason:?}");
+        }
+    }
 }
