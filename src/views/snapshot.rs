@@ -87,7 +87,7 @@ impl Standing {
         let composed_at = |standing: &Self| standing.snapshot.as_ref().map(|it| it.as_of);
         let snapshot = self.snapshot.as_ref()?;
         let is_newer = composed_at(than) < composed_at(self)
-            && (self.is_unchanged() || snapshot.is_after(than.mark));
+            && (self.is_unchanged() || than.mark.is_some() && snapshot.is_after(than.mark));
         is_newer.then(|| snapshot.clone())
     }
 }
